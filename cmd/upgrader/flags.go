@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/upgrader"
+	"github.com/upgrader/upgrader/upgrader/ready"
+	"github.com/upgrader/upgrader/upgrader/state"
+)
+
+// flags are the flags of the main command as they were given.
+type flags struct {
+	config upgrader.Config
+
+	listen                               []string
+	intercept, strategy, stderr, restart string
+	ready, health, dialects              string
+	stopSignal, swapSignal, reloadSignal string
+	user, umask                          string
+	logFormat, logLevel                  string
+}
+
+func (f *flags) register(set *pflag.FlagSet) {
+	c := &f.config
+	*c = upgrader.Defaults()
+	set.SortFlags = false
+	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
+	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
+	set.StringVar(&f.strategy, "strategy", string(c.Strategy), "`overlap|exclusive`: start the successor beside its predecessor, or after it")
+	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
+	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
+	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
+	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit")
+	set.DurationVar(&c.SettleMax, "settle-max", c.SettleMax, "how long to wait for that")
+	set.DurationVar(&c.HoldMax, "hold-max", c.HoldMax, "how long clients wait for somebody who serves before they are refused; 0: for ever")
+	set.DurationVar(&c.Probation, "probation", c.Probation, "after a commit: a crash of the successor rolls back; 0: off")
+	set.StringVar(&f.health, "health", "", "checked every second on probation: `http=URL|tcp=ADDR|exec=CMD`")
+	set.StringVar(&f.stopSignal, "stop-signal", "TERM", "`SIG` that asks the server to quit at a full stop")
+	set.StringVar(&f.swapSignal, "swap-signal", "", "`SIG` that asks a predecessor to quit (default: the stop signal)")
+	set.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "then KILL, to all its processes; 0: never")
+	set.IntVar(&c.DrainMax, "drain-max", c.DrainMax, "predecessors that drain at a time; past it the oldest is killed")
+	set.StringVar(&f.reloadSignal, "reload-signal", "HUP", "`SIG` that `upgrader reload` sends to the server")
+	set.StringVar(&c.ReloadCmd, "reload-cmd", "", "`CMD` that `upgrader reload` runs instead (MAINPID in its environment)")
+	set.StringVar(&f.restart, "restart", string(c.Restart), "when the server ends by itself: `always|on-failure|never`")
+	set.IntVar(&c.RetryMax, "retry-max", c.RetryMax, "starts in a row that may fail before the upgrader gives up")
+	set.DurationVar(&c.RetryInterval, "retry-interval", c.RetryInterval, "before the second retry, doubling")
+	set.StringVar(&c.ForkingPidFile, "forking-pid-file", "", "the server daemonises and writes its main pid to `FILE`")
+	set.StringVar(&f.stderr, "stderr", string(c.Stderr), "`tail|inherit`: through a file that outlives us and is forwarded, or straight to ours")
+	set.BoolVar(&c.DieWithParent, "die-with-parent", false, "the server is killed when the upgrader dies, however that happens")
+	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command)")
+	set.StringVar(&c.StateDir, "state-dir", "", "`DIR` of control socket, lock and last state (default: by name, in /run/upgrader or XDG_RUNTIME_DIR)")
+	set.StringVar(&c.PidFile, "pid-file", "", "`FILE` with the upgrader's pid")
+	set.StringVar(&c.StatusFile, "status-file", "", "`FILE` with a line GENERATION:PID for each generation")
+	set.StringVar(&c.Dir, "dir", "", "working `DIR` of the server")
+	set.StringVar(&c.EnvFile, "env-file", "", "`FILE` of KEY=VALUE lines for the server, read again at each start")
+	set.StringVar(&f.user, "user", "", "`USER[:GROUP]` that the server runs as")
+	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
+	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
+	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
+}
+
+// parse makes the Config, with an error that names the flag.
+func (f *flags) parse(command []string) (upgrader.Config, error) {
+	c := f.config
+	c.Command = command
+	for _, spec := range f.listen {
+		for _, one := range strings.Fields(spec) { // in the environment: blanks between
+			a, err := listener.ParseAddress(one)
+			if err != nil {
+				return c, fmt.Errorf("--listen %s: %w", one, err)
+			}
+			c.Listen = append(c.Listen, a)
+		}
+	}
+	var err error
+	if c.Intercept, err = oneOf("intercept", f.intercept, upgrader.InterceptAuto, upgrader.InterceptOn, upgrader.InterceptOff); err != nil {
+		return c, err
+	}
+	if c.Strategy, err = oneOf("strategy", f.strategy, upgrader.Overlap, upgrader.Exclusive); err != nil {
+		return c, err
+	}
+	if c.Restart, err = oneOf("restart", f.restart, upgrader.RestartAlways, upgrader.RestartOnFailure, upgrader.RestartNever); err != nil {
+		return c, err
+	}
+	if c.Stderr, err = oneOf("stderr", f.stderr, upgrader.StderrTail, upgrader.StderrInherit); err != nil {
+		return c, err
+	}
+	if c.Dialects, err = dialect.Parse(f.dialects); err != nil {
+		return c, fmt.Errorf("--dialect: %w", err)
+	}
+	if c.Ready, err = ready.Parse(f.ready); err != nil {
+		return c, fmt.Errorf("--ready: %w", err)
+	}
+	if f.health != "" {
+		h, err := ready.Parse(f.health)
+		if err != nil {
+			return c, fmt.Errorf("--health: %w", err)
+		}
+		if h.Kind != ready.HTTP && h.Kind != ready.TCP && h.Kind != ready.Exec {
+			return c, fmt.Errorf("--health %s: want http=URL, tcp=ADDR or exec=CMD", f.health)
+		}
+		c.Health = &h
+	}
+	for _, s := range []struct {
+		flag, value string
+		to          *syscall.Signal
+	}{{"stop-signal", f.stopSignal, &c.StopSignal}, {"swap-signal", f.swapSignal, &c.SwapSignal}, {"reload-signal", f.reloadSignal, &c.ReloadSig}} {
+		if s.value == "" {
+			continue
+		}
+		if *s.to, err = parseSignal(s.value); err != nil {
+			return c, fmt.Errorf("--%s: %w", s.flag, err)
+		}
+	}
+	if f.umask != "" {
+		n, err := strconv.ParseUint(f.umask, 8, 9)
+		if err != nil {
+			return c, fmt.Errorf("--umask %s: want an octal number up to 777", f.umask)
+		}
+		mask := int(n)
+		c.Umask = &mask
+	}
+	if f.user != "" {
+		if c.User, err = parseUser(f.user); err != nil {
+			return c, fmt.Errorf("--user: %w", err)
+		}
+	}
+	if c.Dir != "" {
+		if info, err := os.Stat(c.Dir); err != nil {
+			return c, fmt.Errorf("--dir: %w", err)
+		} else if !info.IsDir() {
+			return c, fmt.Errorf("--dir %s: not a directory", c.Dir)
+		}
+	}
+	if len(c.Listen) == 0 && c.Intercept == upgrader.InterceptOff && c.Ready.Kind == ready.Accept {
+		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
+	}
+	return c, f.place(&c)
+}
+
+// place finds the name and the state dir.
+func (f *flags) place(c *upgrader.Config) error {
+	if c.Name != "" {
+		if err := state.CheckName(c.Name); err != nil {
+			return fmt.Errorf("--name: %w", err)
+		}
+	} else {
+		cwd, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		c.Name = state.Name(cwd, c.Command)
+	}
+	var err error
+	if c.StateDir == "" {
+		c.StateDir, err = state.Default(c.Name)
+	} else {
+		c.StateDir, err = filepath.Abs(c.StateDir)
+	}
+	return err
+}
+
+// oneOf reads a flag that takes one of a few words.
+func oneOf[T ~string](flag, value string, words ...T) (T, error) {
+	var all []string
+	for _, w := range words {
+		if value == string(w) {
+			return w, nil
+		}
+		all = append(all, string(w))
+	}
+	return "", fmt.Errorf("--%s %s: want %s", flag, value, strings.Join(all, ", "))
+}
+
+// parseSignal reads TERM, SIGTERM or 15.
+func parseSignal(s string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > 64 {
+			return 0, fmt.Errorf("%s: signals are 1 to 64", s)
+		}
+		return syscall.Signal(n), nil
+	}
+	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("%s: no such signal", s)
+}
+
+// parseUser reads USER[:GROUP], names or numbers.
+func parseUser(s string) (*upgrader.User, error) {
+	name, group, grouped := strings.Cut(s, ":")
+	var out upgrader.User
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			n, nerr := strconv.ParseUint(name, 10, 32)
+			if nerr != nil {
+				return nil, fmt.Errorf("%s: no such user", name)
+			}
+			out.Uid, out.Gid = uint32(n), uint32(n)
+		}
+	}
+	if err == nil {
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		out.Uid, out.Gid = uint32(uid), uint32(gid)
+		if ids, err := u.GroupIds(); err == nil {
+			for _, id := range ids {
+				if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+					out.Groups = append(out.Groups, uint32(n))
+				}
+			}
+		}
+	}
+	if grouped {
+		n, err := strconv.ParseUint(group, 10, 32)
+		if err != nil {
+			g, err := user.LookupGroup(group)
+			if err != nil {
+				return nil, fmt.Errorf("%s: no such group", group)
+			}
+			n, _ = strconv.ParseUint(g.Gid, 10, 32)
+		}
+		out.Gid, out.Groups = uint32(n), []uint32{uint32(n)}
+	}
+	return &out, nil
+}

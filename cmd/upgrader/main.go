@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/upgrader/upgrader/upgrader/launch"
+)
+
+// The exit statuses of our own; others are the server's.
+const (
+	exitUsage  = 100
+	exitSystem = 111
+)
+
+func main() {
+	launch.Main() // between fork and exec this binary is its own shim
+	os.Exit(run(os.Args[1:]))
+}
+
+// An exit is an error that ends the process with a status of its own.
+type exit struct {
+	code int
+	err  error // nil: nothing is printed
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// run runs the command line and gives the exit status.
+func run(args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.Execute()
+	var e *exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		if e.err != nil {
+			complain(e.err)
+		}
+		return e.code
+	default: // cobra's own: flags and names that do not exist
+		complain(err)
+		return exitUsage
+	}
+}
+
+// complain prints an error on one line, the way out included.
+func complain(err error) {
+	fmt.Fprintf(os.Stderr, "upgrader: %s\n", oneLine(err.Error()))
+}

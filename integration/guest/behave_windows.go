@@ -1,0 +1,6 @@
+package main
+
+import "syscall"
+
+// newSession: Windows has nothing like it.
+func newSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Installs what the integration tests drive, on Debian 12 as root. Doing it
+# again changes nothing. Without root or apt-get it only says what is missing:
+# the tests of that skip.
+#
+#   SETUP_WINE=1   also wine64, for the Windows tests
+set -uo pipefail
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+
+packages=(
+  nginx-light haproxy redis-server              # servers written in C
+  python3 python3-gunicorn gunicorn             # a pre-forking one
+  uwsgi-core uwsgi-plugin-python3
+  postgresql mariadb-server                     # databases
+  libserver-starter-perl                        # the peer whose options we take
+  docker.io                                     # the engine is started by its tests
+  iproute2 procps
+  gcc g++ libc6-dev gcc-mingw-w64-x86-64        # cgo (race detector) and Windows guests
+)
+# node has many packagers: any node that runs is right.
+command -v node >/dev/null || command -v nodejs >/dev/null || packages+=(nodejs)
+[ "${SETUP_WINE:-}" = 1 ] && packages+=(wine64)
+
+missing() {
+  local p
+  for p in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || printf '%s\n' "$p"
+  done
+}
+
+mapfile -t wanted < <(missing)
+[ ${#wanted[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "setup: not installed, their tests skip: ${wanted[*]}"
+  exit 0
+fi
+
+# Packages must not start their services here. What stood in the policy's
+# place comes back, whatever happens.
+policy=/usr/sbin/policy-rc.d
+kept=
+if [ -e $policy ] || [ -L $policy ]; then
+  kept=$policy.kept-by-setup
+  # A run that was killed left its own policy in place: the first one kept is the right one.
+  [ -e $kept ] || [ -L $kept ] || mv $policy $kept
+fi
+# shellcheck disable=SC2329
+restore() {
+  rm -f $policy
+  if [ -n "$kept" ]; then mv $kept $policy; fi
+}
+trap restore EXIT
+trap 'exit 130' INT TERM HUP
+printf '#!/bin/sh\nexit 101\n' >$policy
+chmod 755 $policy
+
+# A database cluster that nobody uses only costs time and shared memory.
+mkdir -p /etc/postgresql-common
+[ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+
+log=$(mktemp)
+apt() {
+  apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@" >>"$log" 2>&1
+}
+for try in 1 2 3; do
+  apt update
+  apt install -y --no-install-recommends "${wanted[@]}" && break
+  # One package that cannot be had must not cost the others.
+  for p in "${wanted[@]}"; do apt install -y --no-install-recommends "$p"; done
+  mapfile -t wanted < <(missing)
+  [ ${#wanted[@]} -eq 0 ] && break
+  sleep $((try * 5))
+done
+
+mapfile -t wanted < <(missing)
+if [ ${#wanted[@]} -ne 0 ]; then
+  tail -n 20 "$log" >&2
+  echo "setup: not installed, their tests skip: ${wanted[*]}"
+fi
+rm -f "$log"
+exit 0

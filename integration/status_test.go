@@ -1,0 +1,71 @@
+package integration
+
+import "time"
+
+// statusReport is what the tests use of `status --json`. It is written down
+// here a second time, so that a field that changes its name is noticed.
+type statusReport struct {
+	Version     int                `json:"version"`
+	Name        string             `json:"name"`
+	Pid         int                `json:"pid"`
+	State       string             `json:"state"`
+	Strategy    string             `json:"strategy"`
+	Generations []generationReport `json:"generations"`
+	Claims      []claimReport      `json:"claims"`
+	Verdicts    []verdictReport    `json:"verdicts"`
+	Refusing    bool               `json:"refusing"`
+	Restarts    int                `json:"restarts"`
+	Message     string             `json:"message"`
+}
+
+type generationReport struct {
+	Number     int    `json:"number"`
+	Pid        int    `json:"pid"`
+	State      string `json:"state"`
+	Executable string `json:"executable"`
+	Members    int    `json:"members"`
+}
+
+type claimReport struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Lanes   []struct {
+		Generation int    `json:"generation"`
+		State      string `json:"state"`
+	} `json:"lanes"`
+}
+
+type verdictReport struct {
+	Swap    int           `json:"swap"`
+	Verdict string        `json:"verdict"`
+	Reason  string        `json:"reason"`
+	From    int           `json:"from"`
+	To      int           `json:"to"`
+	Took    time.Duration `json:"took_ns"`
+	Exit    *struct {
+		Code   int    `json:"code"`
+		Signal string `json:"signal"`
+	} `json:"exit"`
+	Stderr []string `json:"stderr"`
+}
+
+// serving gives the number of the generation that answers clients, 0 when none does.
+func (s statusReport) serving() int { return s.server().Number }
+
+// server gives the generation that answers clients.
+func (s statusReport) server() generationReport {
+	for _, g := range s.Generations {
+		if g.State == "serving" && !s.Refusing {
+			return g
+		}
+	}
+	return generationReport{}
+}
+
+// lastVerdict gives the newest one, the zero value when there is none.
+func (s statusReport) lastVerdict() verdictReport {
+	if len(s.Verdicts) == 0 {
+		return verdictReport{}
+	}
+	return s.Verdicts[len(s.Verdicts)-1]
+}

@@ -1,0 +1,15 @@
+package listener
+
+import "slices"
+
+func (s *system) lanesOn(c *Claim) []*Lane {
+	s.lock()
+	defer s.unlock()
+	return slices.Clone(c.all)
+}
+
+func (l *laneSystem) isSteered() bool {
+	l.set.mu.Lock()
+	defer l.set.mu.Unlock()
+	return l.steered
+}

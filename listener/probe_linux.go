@@ -1,0 +1,197 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// probeRoute sends the connections from one source port to one lane.
+type probeRoute struct {
+	port uint16
+	lane *Lane
+}
+
+// instructions come before those that choose among members, index being where
+// the lane is. Data begin behind the transport header when a group chooses;
+// the network header is reached by SKF_NET_OFF. Packets with IPv4 options or
+// IPv6 extension headers are not known as probes.
+func (p probeRoute) instructions(index int) []bpf.Instruction {
+	const network = 0xfff00000 // SKF_NET_OFF
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: network, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 2},
+		bpf.LoadAbsolute{Off: network + 20, Size: 2},
+		bpf.Jump{Skip: 1},
+		bpf.LoadAbsolute{Off: network + 40, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(p.port), SkipFalse: 1},
+		bpf.RetConstant{Val: uint32(index)},
+	}
+}
+
+func (s *system) probe(ctx context.Context, gen int) error {
+	var lanes []*Lane
+	s.lock()
+	for _, c := range s.list {
+		i := slices.IndexFunc(c.all, func(l *Lane) bool { return l.gen == gen && l.state == laneMember })
+		if i >= 0 && c.at.network != "udp" {
+			lanes = append(lanes, c.all[i])
+		}
+	}
+	s.unlock()
+	if len(lanes) == 0 {
+		return ErrNoLane
+	}
+	for _, l := range lanes {
+		if err := s.probeUntil(ctx, l); err != nil {
+			return fmt.Errorf("listener: nobody accepted a probe on %s: %w", l.claim, err)
+		}
+	}
+	return nil
+}
+
+// probeUntil tries until a probe was accepted.
+func (s *system) probeUntil(ctx context.Context, l *Lane) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		err := s.probeLane(ctx, l)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// probeLane connects to one lane and waits until the connection was accepted.
+func (s *system) probeLane(ctx context.Context, l *Lane) error {
+	d := net.Dialer{}
+	network, address := "unix", ""
+	if l.claim.at.network == "unix" {
+		address = filepath.Join(l.claim.dir.path, l.name)
+	} else {
+		network, address = "tcp", l.claim.Dial()
+		d.Control = func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			if cerr := raw.Control(func(fd uintptr) { err = s.routeProbe(int(fd), l) }); cerr != nil {
+				return cerr
+			}
+			return err
+		}
+		d.SetMultipathTCP(false)
+		defer s.endProbe(l)
+	}
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		if accepted, err := s.accepted(l, conn); accepted || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// routeProbe binds the socket of a probe, so that its port is known before it
+// connects, and sends what comes from there to l.
+func (s *system) routeProbe(fd int, l *Lane) error {
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	var any unix.Sockaddr = &unix.SockaddrInet4{}
+	if family == unix.AF_INET6 {
+		any = &unix.SockaddrInet6{}
+	}
+	if err := unix.Bind(fd, any); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	port := 0
+	switch a := bound.(type) {
+	case *unix.SockaddrInet4:
+		port = a.Port
+	case *unix.SockaddrInet6:
+		port = a.Port
+	}
+	s.lock()
+	defer s.unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	l.claim.route = &probeRoute{port: uint16(port), lane: l}
+	return s.attachLocked(l.claim)
+}
+
+// endProbe makes the group forget the probe of l.
+func (s *system) endProbe(l *Lane) {
+	s.lock()
+	defer s.unlock()
+	if c := l.claim; !s.closed && c.route != nil && c.route.lane == l {
+		c.route = nil
+		if err := s.attachLocked(c); err != nil {
+			s.note(Failed, c, l.gen, err)
+		}
+	}
+}
+
+// accepted tells whether somebody accepted conn: its other end has an inode
+// from then on. An end that is gone was accepted and closed.
+func (s *system) accepted(l *Lane, conn net.Conn) (bool, error) {
+	if closed(conn) {
+		return true, nil
+	}
+	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		sockets, err := diagInet(l.claim.at, 1<<stateEstablished|1<<stateCloseWait, false)
+		if err == nil {
+			return slices.ContainsFunc(sockets, func(d diagSocket) bool { return d.peer == uint16(local.Port) && d.inode != 0 }), nil
+		}
+	}
+	// Nobody but us connects to a lane that is not steered to; on one that is, an empty queue says the same.
+	s.lock()
+	defer s.unlock()
+	if l.state != laneMember || l.fd < 0 {
+		return false, ErrNoLane
+	}
+	p := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(p, 0); err != nil {
+		return false, nil // interrupted: look again
+	}
+	return p[0].Revents&unix.POLLIN == 0, nil
+}
+
+// closed tells whether the other end of conn closed it, or said something.
+func closed(conn net.Conn) bool {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	end := false
+	_ = raw.Control(func(fd uintptr) { // the connection is open: it is ours
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		if _, err := unix.Poll(p, 0); err == nil {
+			end = p[0].Revents != 0
+		}
+	})
+	return end
+}

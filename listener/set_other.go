@@ -1,0 +1,254 @@
+//go:build !linux
+
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// errSteering says what only Linux has.
+var errSteering = errors.New("listener: supported on Linux only")
+
+// system is a Set of shared sockets: every lane of a claim is the same one, and whoever accepts is served.
+type system struct {
+	cfg    Config
+	mu     sync.Mutex
+	closed bool
+	list   []*Claim
+}
+
+type claimSystem struct {
+	net     string
+	addr    string
+	socket  interface{ File() (*os.File, error) }
+	close   func() error
+	all     []*Lane
+	serving int
+}
+
+type laneSystem struct {
+	gen     int
+	retired bool
+}
+
+func newSystem(c Config) *system { return &system{cfg: c} }
+
+func (c *claimSystem) network() string     { return c.net }
+func (c *claimSystem) dial() string        { return c.addr }
+func (l *laneSystem) generation() int      { return l.gen }
+func (l *laneSystem) inodeNumber() uint64  { return 0 }
+func (l *laneSystem) cookieNumber() uint64 { return 0 }
+
+func (l *Lane) dup() (*os.File, error) {
+	f, err := l.claim.socket.File()
+	if err != nil {
+		return nil, fmt.Errorf("listener: duplicate lane: %w", err)
+	}
+	return f, nil
+}
+
+func (s *system) claim(ctx context.Context, a Address) (*Claim, error) {
+	if errClaims != nil {
+		return nil, errClaims
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	c := &Claim{address: a, explicit: true}
+	if err := c.open(ctx); err != nil {
+		return nil, fmt.Errorf("listener: claim %s: %w", a, err)
+	}
+	s.list = append(s.list, c)
+	return c, nil
+}
+
+func (c *Claim) open(ctx context.Context) error {
+	a := c.address
+	c.net = a.Network[:min(3, len(a.Network))]
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	hostport := net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+	switch c.net {
+	case "tcp":
+		l, err := lc.Listen(ctx, a.Network, hostport)
+		if err != nil {
+			return err
+		}
+		tcp, ok := l.(*net.TCPListener)
+		if !ok {
+			l.Close()
+			return fmt.Errorf("listener: a %T", l)
+		}
+		c.socket, c.close = tcp, tcp.Close
+		c.setPort(tcp.Addr().String())
+	case "udp":
+		p, err := lc.ListenPacket(ctx, a.Network, hostport)
+		if err != nil {
+			return err
+		}
+		udp, ok := p.(*net.UDPConn)
+		if !ok {
+			p.Close()
+			return fmt.Errorf("listener: a %T", p)
+		}
+		c.socket, c.close = udp, udp.Close
+		c.setPort(udp.LocalAddr().String())
+	default:
+		c.net = "unix"
+		l, err := lc.Listen(ctx, "unix", a.Path)
+		if err != nil {
+			return err
+		}
+		u, ok := l.(*net.UnixListener)
+		if !ok {
+			l.Close()
+			return fmt.Errorf("listener: a %T", l)
+		}
+		c.socket, c.close, c.addr = u, u.Close, a.Path
+		if a.Mode != 0 {
+			return os.Chmod(a.Path, a.Mode)
+		}
+	}
+	return nil
+}
+
+func (c *Claim) setPort(addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return // the net package's own addresses have one
+	}
+	if n, err := strconv.Atoi(port); err == nil {
+		c.address.Port = n
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	c.addr = net.JoinHostPort(host, port)
+}
+
+func (s *system) lane(c *Claim, gen int) (*Lane, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	for _, l := range c.all {
+		if l.gen == gen {
+			return l, nil
+		}
+	}
+	l := &Lane{claim: c, laneSystem: laneSystem{gen: gen}}
+	c.all = append(c.all, l)
+	return l, nil
+}
+
+func (s *system) bind(int, Socket) (*Lane, error) { return nil, ErrPass }
+func (s *system) listen(*Lane) error              { return nil }
+
+func (s *system) prepare(gen int) error {
+	for _, c := range s.claims() {
+		if _, err := s.lane(c, gen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *system) steer(gen int) error {
+	if len(s.lanes(gen)) == 0 {
+		return ErrNoLane
+	}
+	return nil
+}
+
+// settle has nothing to look at: the lanes of all generations are one socket.
+func (s *system) settle(ctx context.Context, _ int, o SettleOptions) (Settled, error) {
+	start := time.Now()
+	t := time.NewTimer(o.Quiet)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return Settled{Waited: time.Since(start)}, ctx.Err()
+	case <-t.C:
+		return Settled{Quiet: true, Waited: time.Since(start)}, nil
+	}
+}
+
+func (s *system) retire(gen int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.list {
+		c.all = slices.DeleteFunc(c.all, func(l *Lane) bool { return l.gen == gen })
+	}
+}
+
+func (s *system) abandon(gen int) { s.retire(gen) }
+func (s *system) refuse() error   { return fmt.Errorf("listener: refuse clients: %w", errSteering) }
+func (s *system) accept() error   { return nil }
+
+func (s *system) relisten(int) error { return nil }
+
+func (s *system) lanes(gen int) []*Lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*Lane
+	for _, c := range s.list {
+		for _, l := range c.all {
+			if l.gen == gen {
+				out = append(out, l)
+			}
+		}
+	}
+	return out
+}
+
+func (s *system) claims() []*Claim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+func (s *system) release(c *Claim) error {
+	return fmt.Errorf("listener: release %s: it was claimed by the user", c)
+}
+
+func (s *system) state() State { return State{} }
+
+func (s *system) adopt(State, int, []*os.File) error {
+	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
+}
+
+func (s *system) adoptFiles(State, []*os.File) error {
+	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
+}
+
+func (s *system) detach() error {
+	for _, c := range s.claims() {
+		if u, ok := c.socket.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(false)
+		}
+	}
+	return s.close()
+}
+
+func (s *system) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	var errs []error
+	for _, c := range s.list {
+		errs = append(errs, c.close())
+	}
+	s.list = nil
+	return errors.Join(errs...)
+}

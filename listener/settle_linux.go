@@ -1,0 +1,157 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	settleLook  = 4 * time.Millisecond // between looks
+	settleLooks = 3                    // quiet looks in a row, at the least
+	// freshFor is how long a client that connected and has sent nothing is expected to send something. Browsers keep
+	// connections in reserve: such a one must not hold a swap up.
+	freshFor = 100 * time.Millisecond
+)
+
+func (s *system) settle(ctx context.Context, gen int, o SettleOptions) (Settled, error) {
+	start := time.Now()
+	quietSince, looks := start, 0
+	var deadline time.Time
+	if o.Max > 0 {
+		deadline = start.Add(o.Max)
+	}
+	for {
+		before := time.Now()
+		var r Settled
+		var err error
+		if r.Queued, err = s.queued(gen); err == nil && o.Inodes != nil {
+			r.Busy, err = s.inFlight(gen, o.Inodes)
+		}
+		now := time.Now()
+		r.Waited = now.Sub(start)
+		if err != nil {
+			return r, fmt.Errorf("listener: settle generation %d: %w", gen, err)
+		}
+		if r.Queued+r.Busy > 0 {
+			quietSince, looks = now, 0
+		} else if looks++; now.Sub(quietSince) >= o.Quiet && (looks >= settleLooks || o.Quiet == 0) {
+			r.Quiet = true
+			return r, nil
+		}
+		if !deadline.IsZero() && !now.Before(deadline) {
+			return r, nil
+		}
+		// A look at very many sockets takes long: no more than half of the time.
+		pause := time.NewTimer(max(settleLook, now.Sub(before)))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return r, ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// queued counts the lanes of gen on which something waits.
+func (s *system) queued(gen int) (int, error) {
+	s.lock()
+	defer s.unlock()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	var polls []unix.PollFd
+	for _, l := range s.lanesLocked(gen) {
+		if l.fd >= 0 && l.state == laneMember {
+			polls = append(polls, unix.PollFd{Fd: int32(l.fd), Events: unix.POLLIN})
+		}
+	}
+	if len(polls) == 0 {
+		return 0, nil
+	}
+	for {
+		_, err := unix.Poll(polls, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, os.NewSyscallError("poll", err)
+		}
+		break
+	}
+	n := 0
+	for _, p := range polls {
+		if p.Revents&unix.POLLIN != 0 && p.Revents&unix.POLLHUP == 0 {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// inFlight counts connections of gen's lanes, among the inodes, with a request under way.
+func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error)) (int, error) {
+	var tcp []endpoint
+	byUnix := false
+	s.lock()
+	for _, c := range s.list {
+		for _, l := range c.all {
+			if l.gen != gen {
+				continue
+			}
+			switch c.at.network {
+			case "tcp":
+				tcp = append(tcp, c.at)
+			case "unix":
+				byUnix = true
+			}
+			break
+		}
+	}
+	s.unlock()
+	if len(tcp) == 0 && !byUnix {
+		return 0, nil
+	}
+	held, err := inodes()
+	if err != nil {
+		return 0, err
+	}
+	busy := 0
+	for _, at := range tcp {
+		sockets, err := diagInet(at, 1<<stateEstablished|1<<stateCloseWait, true)
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range sockets {
+			if _, ok := held[d.inode]; ok && d.busy() {
+				busy++
+			}
+		}
+	}
+	if byUnix { // the kernel keeps no times for these
+		err = diagUnix(1<<stateEstablished, func(d diagSocket) {
+			if _, ok := held[d.inode]; ok && d.unread > 0 {
+				busy++
+			}
+		})
+	}
+	return busy, err
+}
+
+// busy tells whether a request seems to be under way on a connection of tcp: received but not read, or the last thing that
+// happened is that something was received. The kernel's times are as coarse as its tick.
+func (d diagSocket) busy() bool {
+	switch {
+	case d.unread > 0:
+		return true
+	case !d.hasInfo:
+		return false
+	case d.sent == 0 && d.received == 0:
+		return time.Duration(d.recvAgo)*time.Millisecond < freshFor
+	case d.sent == 0:
+		return true
+	}
+	return d.recvAgo < d.sentAgo
+}

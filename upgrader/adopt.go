@@ -1,0 +1,182 @@
+package upgrader
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/process"
+	"github.com/upgrader/upgrader/upgrader/state"
+	"github.com/upgrader/upgrader/upgrader/tail"
+)
+
+// remembered is what the next upgrader finds if this one is killed.
+type remembered struct {
+	Mark        string                 `json:"mark"`
+	Notifies    bool                   `json:"notifies"`
+	Last        int                    `json:"last"`
+	Generations []rememberedGeneration `json:"generations"`
+	Lanes       listener.State         `json:"lanes"`
+}
+
+type rememberedGeneration struct {
+	Number     int              `json:"number"`
+	Phase      phase            `json:"phase"`
+	Main       process.Identity `json:"main"`
+	Executable process.Exe      `json:"executable"`
+	Started    time.Time        `json:"started"`
+}
+
+// remembered is the state as it is now.
+func (s *Service) remembered() remembered {
+	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State()}
+	for _, g := range s.generations {
+		if g.main.Start == 0 {
+			continue
+		}
+		if g.exe.Ino == 0 {
+			g.exe, _ = g.main.Executable() // a zero one is not compared
+		}
+		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started})
+	}
+	slices.SortFunc(r.Generations, func(a, b rememberedGeneration) int { return a.Number - b.Number })
+	return r
+}
+
+// remember finds what an upgrader that was killed left running, and takes its
+// lanes. Generations are proved by pid, start time and executable.
+func (s *Service) remember() (remembered, error) {
+	var r remembered
+	b, err := s.files.dir.Load()
+	switch {
+	case errors.Is(err, state.ErrNone), errors.Is(err, state.ErrOtherBoot):
+		return r, nil
+	case err != nil:
+		s.note(nil, "what the last upgrader wrote is not understood; a server that it left running is not found", err)
+		return r, nil
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		s.note(nil, "what the last upgrader wrote is not understood; a server that it left running is not found", err)
+		return remembered{}, nil
+	}
+	r.Generations = slices.DeleteFunc(r.Generations, func(g rememberedGeneration) bool {
+		if !g.Main.Alive() {
+			return true
+		}
+		exe, err := g.Main.Executable()
+		return err == nil && g.Executable.Ino != 0 && (exe.Dev != g.Executable.Dev || exe.Ino != g.Executable.Ino)
+	})
+	s.last = r.Last
+	if len(r.Generations) == 0 {
+		return r, nil
+	}
+	s.notifies = r.Notifies
+	serving := s.heirOf(r)
+	var pidfds []*os.File
+	members := process.NewMembers(serving.Main, "", marks(r.Mark, serving.Number)...)
+	ids, err := members.List()
+	if err != nil {
+		return r, err
+	}
+	for _, id := range ids {
+		if f, err := id.Pidfd(); err == nil {
+			pidfds = append(pidfds, f)
+			defer f.Close()
+		}
+	}
+	if err := s.set.Adopt(r.Lanes, serving.Number, pidfds...); err != nil {
+		return r, fmt.Errorf("upgrader: take over the addresses of pid %d: %w", serving.Main.Pid, err)
+	}
+	s.move(BeginAsked)
+	for _, old := range r.Generations {
+		s.adopt(r.Mark, old, old.Number == serving.Number)
+	}
+	return r, nil
+}
+
+// heirOf is the generation that serves, or comes nearest to it.
+func (s *Service) heirOf(r remembered) rememberedGeneration {
+	for _, want := range []phase{phaseServing, phaseLeaving, phaseStarting, phaseDraining} {
+		for _, g := range slices.Backward(r.Generations) {
+			if g.Phase == want {
+				return g
+			}
+		}
+	}
+	return r.Generations[len(r.Generations)-1]
+}
+
+func marks(mark string, generation int) []string {
+	return []string{"UPGRADER_MARK=" + mark, "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
+}
+
+// adopt makes a generation of ours of one that another upgrader started. The
+// one that serves is swapped as soon as the loop runs; the others are let go.
+func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
+	run, cancel := context.WithCancel(s.run)
+	g := &generation{
+		number: old.Number, phase: phaseServing, adopted: true, main: old.Main, exe: old.Executable,
+		members: process.NewMembers(old.Main, "", marks(mark, old.Number)...),
+		started: old.Started, ready: time.Now(), run: run, cancel: cancel, proven: func() {},
+		exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
+	}
+	g.grace, g.hurry = context.WithCancel(run)
+	s.generations[g.number] = g
+	if s.config.Stderr == StderrTail {
+		if t, err := tail.Attach(tail.Config{Path: s.stderrPath(g), To: s.config.Stderrs}, -1); err == nil {
+			g.tail = t
+		} // it wrote elsewhere: its lines are not known
+	}
+	s.spawn(func() {
+		if g.main.Wait(s.run) == nil {
+			s.tell(func() { s.mainEnded(g) })
+		}
+	})
+	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})
+	if !serving {
+		s.retire(g, phaseDraining, nil)
+		return
+	}
+	r, err := recipeOf(old.Main)
+	if err != nil {
+		s.note(g, "it could not be started again if its successor fails", err)
+	} else {
+		g.recipe = r.use()
+		s.setCurrent(r)
+	}
+	s.serving, s.served = g, time.Now()
+	s.move(Ready)
+	s.queued = &swap{asked: "adoption"}
+}
+
+// recipeOf makes a recipe of a process that runs: its executable, arguments
+// and environment.
+func recipeOf(id process.Identity) (*recipe, error) {
+	base := "/proc/" + strconv.Itoa(id.Pid)
+	args, err := os.ReadFile(base + "/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	env, err := os.ReadFile(base + "/environ")
+	if err != nil {
+		return nil, err
+	}
+	held, err := launch.HoldIn("", base+"/exe")
+	if err != nil {
+		return nil, err
+	}
+	if !id.Alive() {
+		_ = held.Close()
+		return nil, process.ErrGone
+	}
+	split := func(b []byte) []string { return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00") }
+	return &recipe{held: held, args: split(args), env: merge(split(env), ours), adopted: true}, nil
+}

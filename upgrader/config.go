@@ -1,0 +1,173 @@
+package upgrader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/upgrader/ready"
+)
+
+// Strategy says whether two generations may run at once.
+type Strategy string
+
+// The strategies.
+const (
+	Overlap   Strategy = "overlap"
+	Exclusive Strategy = "exclusive"
+)
+
+// Restart says what happens when the server ends by itself.
+type Restart string
+
+// The restart policies.
+const (
+	RestartAlways    Restart = "always"
+	RestartOnFailure Restart = "on-failure"
+	RestartNever     Restart = "never"
+)
+
+// Intercept says whether the server's own bind(2) is taken over.
+type Intercept string
+
+// The ways to intercept.
+const (
+	InterceptAuto Intercept = "auto" // on when no address is claimed; without it where the kernel does not allow it
+	InterceptOn   Intercept = "on"   // an error where the kernel does not allow it
+	InterceptOff  Intercept = "off"
+)
+
+// StderrMode says where the server's stderr goes.
+type StderrMode string
+
+// The modes of stderr.
+const (
+	StderrTail    StderrMode = "tail"    // to a file of ours that outlives us, forwarded from there
+	StderrInherit StderrMode = "inherit" // to ours
+)
+
+// Config describes one service. Fields say what their zero value means;
+// Defaults fills those that design and help print.
+type Config struct {
+	Command []string // what is run; at least one element
+	Name    string   // names the service among those of one user; "": the state dir's name
+
+	Dir     string   // working directory of the server; "": ours
+	EnvFile string   // KEY=VALUE lines, read again at each start; "": none
+	Environ []string // environment that EnvFile adds to; nil: os.Environ()
+	User    *User    // who the server runs as; nil: as we do
+	Umask   *int     // nil: ours
+
+	Listen    []listener.Address // what is claimed at start
+	Dialects  []dialect.Dialect  // how the server receives its lanes
+	Intercept Intercept          // "": auto
+	Strategy  Strategy           // "": overlap
+
+	Ready        ready.Spec    // what proves readiness
+	ReadyTimeout time.Duration // then a start has failed
+	Settle       time.Duration // how long a left lane must stay quiet
+	SettleMax    time.Duration // how long to wait for that
+	HoldMax      time.Duration // how long clients wait for somebody who serves; 0: for ever
+
+	StopSignal  syscall.Signal // asks the server to quit at a full stop
+	SwapSignal  syscall.Signal // asks a predecessor to quit; 0: StopSignal
+	StopTimeout time.Duration  // then KILL, to the whole generation; 0: never
+	DrainMax    int            // predecessors that drain at a time; past it the oldest is killed
+	ReloadSig   syscall.Signal // what `reload` sends; 0: HUP
+	ReloadCmd   string         // what `reload` runs instead; "": the signal
+
+	Probation time.Duration // after a commit; 0: off
+	Health    *ready.Spec   // checked every second on probation; nil: only death counts
+
+	Restart       Restart       // "": always
+	RetryMax      int           // starts in a row that may fail
+	RetryInterval time.Duration // before the second retry, doubling; the first one is at once
+
+	StateDir       string     // where state, sockets and files of ours lie
+	PidFile        string     // "": none
+	StatusFile     string     // "": none
+	ForkingPidFile string     // the server daemonises and writes its main pid here; "": no such file
+	Stderr         StderrMode // "": tail
+	DieWithParent  bool       // the server is killed when we die
+	Terminal       bool       // we are in the foreground of a terminal: the server shares our process group
+
+	Stdin, Stdout, Stderrs *os.File // given to the server and written to; nil: ours
+
+	Observe func(Event) // told what happens, from the loop: must not block; nil: nobody
+}
+
+// User is who a server runs as.
+type User struct {
+	Uid, Gid uint32
+	Groups   []uint32
+}
+
+// Defaults gives a Config with every default that the help prints.
+func Defaults() Config {
+	return Config{
+		Intercept: InterceptAuto, Strategy: Overlap, Ready: ready.Spec{Kind: ready.Auto},
+		ReadyTimeout: 60 * time.Second, Settle: 100 * time.Millisecond, SettleMax: time.Second, HoldMax: 2 * time.Minute,
+		StopSignal: syscall.SIGTERM, StopTimeout: 10 * time.Second, DrainMax: 4, ReloadSig: syscall.SIGHUP,
+		Probation: 10 * time.Second,
+		Restart:   RestartAlways, RetryMax: 3, RetryInterval: 5 * time.Second,
+		Stderr: StderrTail,
+	}
+}
+
+// ErrUsage is what an error of a Config wraps: the caller asked for something
+// that cannot be.
+var ErrUsage = errors.New("usage")
+
+func usage(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, a...))
+}
+
+// check fills what zero values mean and refuses what cannot be.
+func (c *Config) check() error {
+	if len(c.Command) == 0 || c.Command[0] == "" {
+		return usage("no command: write it behind --, as in: upgrader -- ./server")
+	}
+	if c.Environ == nil {
+		c.Environ = os.Environ()
+	}
+	if c.Ready.Kind == "" {
+		c.Ready.Kind = ready.Auto
+	}
+	if c.SwapSignal == 0 {
+		c.SwapSignal = c.StopSignal
+	}
+	if c.DrainMax < 1 {
+		return usage("drain-max must be at least 1")
+	}
+	if c.RetryMax < 0 {
+		return usage("retry-max must not be negative")
+	}
+	for name, d := range map[string]time.Duration{
+		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
+		"stop-timeout": c.StopTimeout, "probation": c.Probation, "retry-interval": c.RetryInterval,
+	} {
+		if d < 0 {
+			return usage("%s must not be negative", name)
+		}
+	}
+	if c.ReadyTimeout == 0 {
+		return usage("ready-timeout must be more than nothing")
+	}
+	if c.SettleMax < c.Settle {
+		c.SettleMax = c.Settle
+	}
+	if c.Stdin == nil {
+		c.Stdin = os.Stdin
+	}
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Stderrs == nil {
+		c.Stderrs = os.Stderr
+	}
+	return nil
+}

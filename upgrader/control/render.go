@@ -1,0 +1,211 @@
+package control
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// verdictsShown is how many verdicts Render shows, the newest first.
+const verdictsShown = 10
+
+// Render writes s for people: aligned columns, times relative to now.
+func Render(w io.Writer, s Status, now time.Time) error {
+	var b bytes.Buffer
+	pairs := columns(&b)
+	pairs.row("service", s.Name)
+	state := s.State + " for " + span(now.Sub(s.Since))
+	if s.Refusing {
+		state += ", clients are refused"
+	}
+	pairs.row("state", state)
+	if s.Message != "" {
+		pairs.row("message", s.Message)
+	}
+	pairs.row("command", strings.Join(s.Command, " "))
+	pairs.row("upgrader", fmt.Sprintf("pid %d, strategy %s, up %s", s.Pid, s.Strategy, span(now.Sub(s.Started))))
+	pairs.row("swaps", fmt.Sprintf("%d committed, %d rolled back, %d failed", s.Swaps.Committed, s.Swaps.RolledBack, s.Swaps.Failed))
+	if s.Restarts > 0 {
+		pairs.row("restarts", fmt.Sprint(s.Restarts))
+	}
+	if s.Parked > 0 {
+		pairs.row("parked", count(s.Parked, "descriptor"))
+	}
+	pairs.end()
+
+	if len(s.Generations) > 0 {
+		t := table(&b, "GENERATION", "PID", "STATE", "STARTED", "READY AFTER", "PROCESSES", "LANES", "EXECUTABLE")
+		for _, g := range s.Generations {
+			ready := "-"
+			if !g.Ready.IsZero() {
+				ready = took(g.Ready.Sub(g.Started))
+			}
+			t.row(fmt.Sprint(g.Number), number(g.Pid), g.State, ago(g.Started, now), ready, fmt.Sprint(g.Members), fmt.Sprint(g.Lanes), g.Executable)
+		}
+		t.end()
+	}
+	if len(s.Claims) > 0 {
+		t := table(&b, "CLAIM", "ADDRESS", "LANES")
+		for _, c := range s.Claims {
+			lanes := make([]string, len(c.Lanes))
+			for i, l := range c.Lanes {
+				lanes[i] = fmt.Sprintf("%d %s", l.Generation, l.State)
+				if l.Queue > 0 {
+					lanes[i] += fmt.Sprintf(" (%d queued)", l.Queue)
+				}
+			}
+			t.row(c.Name, c.Address, strings.Join(lanes, ", "))
+		}
+		t.end()
+	}
+	if len(s.Verdicts) > 0 {
+		t := table(&b, "SWAP", "VERDICT", "WHEN", "TOOK", "ASKED BY", "FROM", "TO", "REASON")
+		for i := len(s.Verdicts) - 1; i >= 0 && len(s.Verdicts)-i <= verdictsShown; i-- {
+			v := s.Verdicts[i]
+			t.row(number(v.Swap), v.Verdict, ago(v.Start, now), took(v.Took), v.Asked, number(v.From), number(v.To), v.Reason)
+		}
+		t.end()
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// RenderVerdict writes v for people, with the end of the successor's stderr
+// when it was not committed.
+func RenderVerdict(w io.Writer, v Verdict) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s: ", v.Verdict)
+	switch {
+	case v.Verdict == Committed && v.From > 0:
+		fmt.Fprintf(&b, "generation %d serves in place of %d, after %s", v.To, v.From, took(v.Took))
+	case v.Verdict == Committed:
+		fmt.Fprintf(&b, "generation %d serves, after %s", v.To, took(v.Took))
+	default:
+		b.WriteString(clean(v.Reason))
+	}
+	if v.Verdict != Committed && v.Exit != nil {
+		if v.Exit.Signal != "" {
+			fmt.Fprintf(&b, " (killed by %s)", clean(v.Exit.Signal))
+		} else {
+			fmt.Fprintf(&b, " (exit status %d)", v.Exit.Code)
+		}
+	}
+	b.WriteByte('\n')
+	if len(v.Phases) > 0 {
+		phases := make([]string, len(v.Phases))
+		for i, p := range v.Phases {
+			phases[i] = clean(p.Name) + " " + took(p.Duration)
+		}
+		fmt.Fprintf(&b, "  %s\n", strings.Join(phases, ", "))
+	}
+	if v.Verdict != Committed && len(v.Stderr) > 0 {
+		b.WriteString("  its last lines on stderr:\n")
+		for _, line := range v.Stderr {
+			fmt.Fprintf(&b, "    %s\n", clean(line))
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// rows are aligned columns.
+type rows struct{ *tabwriter.Writer }
+
+func columns(b *bytes.Buffer) rows {
+	return rows{tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)}
+}
+
+func table(b *bytes.Buffer, head ...string) rows {
+	b.WriteByte('\n')
+	t := columns(b)
+	t.row(head...)
+	return t
+}
+
+func (r rows) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = clean(c)
+	}
+	fmt.Fprintln(r, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+}
+
+func (r rows) end() { _ = r.Flush() } // a buffer takes everything
+
+// clean replaces what a terminal would act upon: servers write what they like.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func number(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// ago says how long before now t was.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	if d := now.Sub(t); d >= time.Second {
+		return span(d) + " ago"
+	}
+	return "now" // or in the future: clocks are set
+}
+
+// span writes a long duration by its largest unit, or two.
+func span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return pair(d, time.Minute, "m", time.Second, "s")
+	case d < 24*time.Hour:
+		return pair(d, time.Hour, "h", time.Minute, "m")
+	default:
+		return pair(d, 24*time.Hour, "d", time.Hour, "h")
+	}
+}
+
+func pair(d, large time.Duration, l string, small time.Duration, s string) string {
+	if rest := d % large / small; rest > 0 {
+		return fmt.Sprintf("%d%s%d%s", d/large, l, rest, s)
+	}
+	return fmt.Sprintf("%d%s", d/large, l)
+}
+
+// took writes a short duration with three digits.
+func took(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return span(d)
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	default:
+		return d.Round(time.Microsecond).String()
+	}
+}

@@ -1,0 +1,113 @@
+package control
+
+import (
+	"slices"
+	"time"
+)
+
+// StatusVersion is Status.Version of this schema.
+const StatusVersion = 1
+
+// Status is one service as it was at one moment.
+type Status struct {
+	Version     int          `json:"version"`            // StatusVersion
+	Name        string       `json:"name"`               // of the service
+	Command     []string     `json:"command"`            // what is wrapped
+	Pid         int          `json:"pid"`                // of the upgrader
+	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, probation, leaving, replacing, reverting, stopping, stopped
+	Since       time.Time    `json:"since"`              // when State was entered
+	Started     time.Time    `json:"started"`            // when the upgrader took the service on
+	Strategy    string       `json:"strategy"`           // overlap or exclusive
+	Generations []Generation `json:"generations"`        // those with processes, by number; never null
+	Claims      []Claim      `json:"claims"`             // never null
+	Swaps       Counters     `json:"swaps"`              // since the upgrader started
+	Verdicts    []Verdict    `json:"verdicts"`           // the last 50, oldest first; never null
+	Parked      int          `json:"parked"`             // descriptors in the store
+	Restarts    int          `json:"restarts"`           // starts after the server died by itself
+	Refusing    bool         `json:"refusing,omitempty"` // nobody served for too long: clients are refused
+	Message     string       `json:"message,omitempty"`  // what the server said last (STATUS=), or why nothing runs
+}
+
+// Serves reports whether some generation answers clients.
+func (s Status) Serves() bool {
+	for _, g := range s.Generations {
+		if g.State == GenerationServing {
+			return !s.Refusing
+		}
+	}
+	return false
+}
+
+// The values of Generation.State.
+const (
+	GenerationStarting = "starting" // not ready yet
+	GenerationServing  = "serving"  // new connections go to it
+	GenerationWarm     = "warm"     // steered away, kept for a rollback
+	GenerationLeaving  = "leaving"  // about to be asked to quit, its successor waits
+	GenerationDraining = "draining" // left behind, finishes what it has
+	GenerationGone     = "gone"     // no process is left
+)
+
+// Generation is one run of the command.
+type Generation struct {
+	Number     int       `json:"number"` // from 1
+	Pid        int       `json:"pid"`    // of its main process, 0 before there is one
+	State      string    `json:"state"`
+	Started    time.Time `json:"started"`
+	Ready      time.Time `json:"ready,omitzero"` // zero: not yet
+	Executable string    `json:"executable"`
+	Lanes      int       `json:"lanes"`   // that it has on all claims
+	Members    int       `json:"members"` // its processes
+	Message    string    `json:"message,omitempty"`
+}
+
+// Claim is an address that is held for the service.
+type Claim struct {
+	Name    string     `json:"name"`
+	Address string     `json:"address"`
+	Lanes   []LaneInfo `json:"lanes"` // in the order of the group; never null
+}
+
+// LaneInfo is the socket of one generation on a claim.
+type LaneInfo struct {
+	Generation int    `json:"generation"`
+	State      string `json:"state"`            // steered, waiting, held
+	Queue      int    `json:"queue"`            // connections that nobody accepted yet, -1: not known
+	Cookie     uint64 `json:"cookie,omitempty"` // SO_COOKIE
+}
+
+// Counters count verdicts.
+type Counters struct {
+	Committed  int `json:"committed"`
+	RolledBack int `json:"rolled_back"`
+	Failed     int `json:"failed"`
+}
+
+// Total is how many swaps got a verdict.
+func (c Counters) Total() int { return c.Committed + c.RolledBack + c.Failed }
+
+// fill makes what a handler left out what the schema says.
+func (s *Status) fill() {
+	s.Version = StatusVersion
+	s.Command = notNil(s.Command)
+	s.Generations = notNil(s.Generations)
+	s.Claims = notNil(s.Claims)
+	s.Verdicts = notNil(s.Verdicts)
+	for i := range s.Claims {
+		if s.Claims[i].Lanes == nil {
+			// The handler's own slice is not written to: others may read it.
+			s.Claims = slices.Clone(s.Claims)
+			for j := range s.Claims {
+				s.Claims[j].Lanes = notNil(s.Claims[j].Lanes)
+			}
+			return
+		}
+	}
+}
+
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

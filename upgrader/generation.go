@@ -1,0 +1,136 @@
+package upgrader
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/notify"
+	"github.com/upgrader/upgrader/upgrader/control"
+	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/process"
+	"github.com/upgrader/upgrader/upgrader/tail"
+)
+
+// phase says where in its life a generation is.
+type phase string
+
+const (
+	phaseStarting phase = "starting"
+	phaseServing  phase = "serving"
+	phaseLeaving  phase = "leaving"  // asked to quit, or about to be; its successor waits (exclusive)
+	phaseDraining phase = "draining" // left behind by an overlap swap, ends on its own
+	phaseDying    phase = "dying"    // failed or crashed: what is left is being killed
+	phaseGone     phase = "gone"
+)
+
+// A generation is one run of the command. The loop owns every field; what
+// goroutines need they are given.
+type generation struct {
+	number  int
+	recipe  *recipe // nil when adopted
+	phase   phase
+	child   *launch.Child // nil until it was started, and when adopted
+	main    process.Identity
+	members *process.Members
+	tail    *tail.Tail
+	notify  *notify.Socket
+	status  *launch.Status // how its main process ended, once it did
+	adopted bool           // another upgrader started it
+	exe     process.Exe    // what its main process executes, once it was asked
+
+	started, ready time.Time
+	predecessor    int                     // pid of the one before, 0: none
+	notified       bool                    // it sent READY=1
+	said           string                  // its last STATUS=
+	listens        map[*listener.Lane]bool // it called listen(2) on them
+
+	run    context.Context // ends with the generation
+	cancel context.CancelFunc
+	proven context.CancelFunc // ends what watches for its readiness
+	grace  context.Context    // ends when it is to be killed
+	hurry  context.CancelFunc
+	exited chan struct{} // closed when its main process is gone
+	asked  bool          // a goroutine waits for its end
+	then   func()        // runs in the loop when nothing of it is left
+}
+
+// newGeneration counts a start.
+func (s *Service) newGeneration(r *recipe) *generation {
+	s.last++
+	run, cancel := context.WithCancel(s.run)
+	g := &generation{
+		number: s.last, recipe: r.use(), phase: phaseStarting, started: time.Now(),
+		run: run, cancel: cancel, exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
+	}
+	g.grace, g.hurry = context.WithCancel(run)
+	g.predecessor = s.serving.pid()
+	s.generations[g.number] = g
+	return g
+}
+
+// pid is the main process, 0 before there is one.
+func (g *generation) pid() int {
+	if g == nil {
+		return 0
+	}
+	return g.main.Pid
+}
+
+// exit tells how the main process ended, nil while it runs or when that
+// cannot be known.
+func (g *generation) exit() *control.ExitStatus {
+	if g.status == nil {
+		return nil
+	}
+	e := &control.ExitStatus{Code: g.status.Code}
+	if g.status.Signal != 0 {
+		e.Signal = signalName(g.status.Signal)
+	}
+	return e
+}
+
+// tailLines are the last lines of its stderr.
+func (g *generation) tailLines() []string {
+	if g.tail == nil {
+		return nil
+	}
+	return g.tail.Tail(20)
+}
+
+// signal sends sig to the main process.
+func (g *generation) signal(sig syscall.Signal) error {
+	if g.main.Start == 0 {
+		return process.ErrGone
+	}
+	return g.main.Signal(sig)
+}
+
+// forget ends what belongs to a generation of which no process is left.
+func (s *Service) forget(g *generation) {
+	g.phase = phaseGone
+	g.cancel()
+	g.recipe.release()
+	if g.tail != nil {
+		s.spawn(func() { _ = g.tail.Close() }) // flushes the last lines; nothing else can be done
+	}
+	if g.notify != nil {
+		_ = g.notify.Close() // its directory is ours
+	}
+	delete(s.generations, g.number)
+	s.observe(Event{What: EventGone, Generation: g.number, Pid: g.pid()})
+	s.save()
+}
+
+// held tells the lanes whether a process of a generation still has one open.
+func (s *Service) held(number int, inode uint64) bool {
+	held := true
+	_ = s.ask(s.run, func() {
+		if g := s.generations[number]; g != nil && g.members != nil {
+			m := g.members
+			held, _ = m.Holding(inode) // not known counts as held
+		}
+	})
+	return held
+}

@@ -1,0 +1,223 @@
+package upgrader
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+
+	"github.com/upgrader/upgrader/upgrader/control"
+	"github.com/upgrader/upgrader/upgrader/process"
+)
+
+// Stop asks for a graceful full stop; a second time for one at once.
+func (s *Service) Stop() { s.tell(func() { s.stop(nil) }) }
+
+// Kill asks for a full stop at once.
+func (s *Service) Kill() {
+	s.tell(func() {
+		if !s.state.ending() {
+			s.stop(nil)
+		}
+		s.stop(nil)
+	})
+}
+
+// Swap asks for a swap; asked says who did, for the verdict.
+func (s *Service) Swap(asked string) { s.tell(func() { s.askSwap(asked, nil, nil) }) }
+
+// Signal sends sig to the main process of the serving generation.
+func (s *Service) Signal(sig syscall.Signal) {
+	s.tell(func() {
+		for _, g := range []*generation{s.serving, s.starting} {
+			if g != nil {
+				_ = g.signal(sig) // it may be gone: its end is told elsewhere
+				return
+			}
+		}
+	})
+}
+
+// Status tells how the service is.
+func (s *Service) Status(ctx context.Context) (control.Status, error) {
+	var st control.Status
+	members := map[int]*process.Members{}
+	err := s.ask(ctx, func() {
+		st = control.Status{
+			Version: control.StatusVersion, Name: s.config.Name, Command: s.config.Command, Pid: os.Getpid(),
+			State: string(s.state), Since: s.since, Started: s.began, Strategy: string(s.config.Strategy),
+			Generations: []control.Generation{}, Claims: []control.Claim{}, Swaps: s.counters,
+			Verdicts: append([]control.Verdict{}, s.verdicts...), Restarts: s.restarts, Refusing: s.hold.refusing, Message: s.message,
+		}
+		for _, n := range slices.Sorted(maps.Keys(s.generations)) {
+			g := s.generations[n]
+			info := control.Generation{
+				Number: n, Pid: g.pid(), State: string(g.phase), Started: g.started, Ready: g.ready,
+				Lanes: len(s.set.Lanes(n)), Message: g.said,
+			}
+			if g.phase == phaseDying {
+				info.State = control.GenerationDraining
+			}
+			if g.recipe != nil {
+				info.Executable = g.recipe.held.Name
+			}
+			members[n] = g.members
+			st.Generations = append(st.Generations, info)
+		}
+		if st.Message == "" && s.serving != nil {
+			st.Message = s.serving.said
+		}
+		for _, c := range s.set.Claims() {
+			info := control.Claim{Name: c.Name(), Address: c.String(), Lanes: []control.LaneInfo{}}
+			for _, l := range s.set.LanesOn(c) {
+				state := "held"
+				switch {
+				case l.Steered():
+					state = "steered"
+				case s.starting != nil && l.Generation() == s.starting.number:
+					state = "waiting"
+				}
+				info.Lanes = append(info.Lanes, control.LaneInfo{Generation: l.Generation(), State: state, Queue: -1, Cookie: l.Cookie()})
+			}
+			st.Claims = append(st.Claims, info)
+		}
+	})
+	for i := range st.Generations {
+		if m := members[st.Generations[i].Number]; m != nil {
+			st.Generations[i].Members = len(m.Pids())
+		}
+	}
+	return st, err
+}
+
+// handler is the service as the control socket sees it.
+type handler struct{ *Service }
+
+var errStopping = &control.Error{Code: control.CodeStopping, Message: "the upgrader is stopping"}
+
+// Do does what was asked.
+func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, error) {
+	s := h.Service
+	switch r.Do {
+	case control.DoRestart:
+		return s.restart(ctx, r)
+	case control.DoReload:
+		return control.Answer{}, s.reload(ctx)
+	case control.DoStop:
+		stop := s.Stop
+		if r.Args.Now {
+			stop = s.Kill
+		}
+		stop()
+		select {
+		case <-s.run.Done():
+			return control.Answer{Message: "stopped"}, nil
+		case <-ctx.Done():
+			<-s.run.Done()
+			return control.Answer{Message: "stopped"}, nil
+		}
+	default:
+		return control.Answer{}, &control.Error{Code: control.CodeUnsupported, Message: r.Do + " is not something that this upgrader does"}
+	}
+}
+
+// restart swaps for a client of the control socket.
+func (s *Service) restart(ctx context.Context, r control.Request) (control.Answer, error) {
+	if r.Args.NoWait {
+		if !s.tell(func() { s.askSwap(r.Asked, nil, nil) }) {
+			return control.Answer{}, errStopping
+		}
+		return control.Answer{Message: "begun"}, nil
+	}
+	v, err := s.swapAndWait(ctx, r.Asked, r.Args.WaitProbation)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	return control.Answer{Verdict: &v}, nil
+}
+
+// SwapAndWait asks for a swap and waits for its verdict, which is that of the
+// commit: probation may change it.
+func (s *Service) SwapAndWait(ctx context.Context, asked string) (control.Verdict, error) {
+	return s.swapAndWait(ctx, asked, false)
+}
+
+func (s *Service) swapAndWait(ctx context.Context, asked string, probation bool) (control.Verdict, error) {
+	reply := make(chan control.Verdict, 1)
+	caller, proof := (chan<- control.Verdict)(reply), (chan<- control.Verdict)(nil)
+	if probation {
+		caller, proof = proof, caller
+	}
+	if !s.tell(func() { s.askSwap(asked, caller, proof) }) {
+		return control.Verdict{}, errStopping
+	}
+	select {
+	case v := <-reply:
+		return v, nil
+	case <-ctx.Done():
+		return control.Verdict{}, ctx.Err()
+	case <-s.run.Done():
+	}
+	select {
+	case v := <-reply: // it was given before the end
+		return v, nil
+	default:
+		return control.Verdict{}, errStopping
+	}
+}
+
+// reload has the serving generation read its configuration again.
+func (s *Service) reload(ctx context.Context) error {
+	var cmd *exec.Cmd
+	var result error
+	err := s.ask(ctx, func() {
+		switch {
+		case s.serving == nil:
+			result = &control.Error{Code: control.CodeFailed, Message: "nobody serves"}
+		case s.config.ReloadCmd == "":
+			result = s.serving.signal(s.config.ReloadSig)
+		default:
+			cmd = exec.CommandContext(ctx, "/bin/sh", "-c", s.config.ReloadCmd)
+			cmd.Dir = s.config.Dir
+			cmd.Env = append(slices.Clone(s.serving.recipe.env), "MAINPID="+itoa(s.serving.pid()))
+		}
+	})
+	if err != nil || result != nil || cmd == nil {
+		return firstError(err, result)
+	}
+	return s.runCommand(cmd, "reload-cmd")
+}
+
+// Events calls emit for what happens from now on.
+func (h handler) Events(ctx context.Context, emit func(control.Event) error) error {
+	events, end := h.events.subscribe()
+	defer end()
+	for {
+		select {
+		case e := <-events:
+			if err := emit(control.Event{
+				Time: e.Time, What: e.What, State: string(e.State), Generation: e.Generation, Pid: e.Pid,
+				Message: e.Message, Took: e.Took, Error: e.Error, Warning: e.Warning,
+			}); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		case <-h.run.Done():
+			return nil
+		}
+	}
+}
+
+// runCommand runs a command of the operator's and gives what it said when it
+// failed.
+func (s *Service) runCommand(cmd *exec.Cmd, what string) error {
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("upgrader: %s: %w: %s", what, err, lastLine(out))
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package launch
+
+func roles() map[string]func() error { return nil }

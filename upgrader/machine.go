@@ -1,0 +1,80 @@
+package upgrader
+
+import "fmt"
+
+// State says what the service as a whole is doing.
+type State string
+
+// The states. In Serving, Swapping and Probation somebody serves; in the
+// others clients wait in a lane.
+const (
+	Down      State = "down"      // nothing runs, nothing starts: before the first start, or waiting to retry
+	Starting  State = "starting"  // a generation starts, nobody serves
+	Serving   State = "serving"   // one generation serves
+	Swapping  State = "swapping"  // a successor starts beside the serving predecessor (overlap)
+	Probation State = "probation" // the successor serves; if it fails it is rolled back
+	Leaving   State = "leaving"   // the predecessor was asked to quit, clients queue for its successor (exclusive)
+	Replacing State = "replacing" // the successor starts, its predecessor is gone (exclusive)
+	Reverting State = "reverting" // the predecessor's held executable starts again, nobody serves
+	Stopping  State = "stopping"  // everything was asked to quit
+	Stopped   State = "stopped"   // nothing is left
+)
+
+// Move is something that happened and that may change the State.
+type Move string
+
+// The moves.
+const (
+	BeginAsked      Move = "begin"     // start a generation: the first one, or a retry that is due
+	Ready           Move = "ready"     // the generation that was starting is ready
+	StartFailed     Move = "failed"    // the generation that was starting died, or was late
+	ServerDied      Move = "died"      // the serving generation died by itself
+	OverlapAsked    Move = "overlap"   // a swap beside the predecessor
+	ExclusiveAsked  Move = "exclusive" // a swap after the predecessor
+	PredecessorGone Move = "gone"      // the predecessor that was asked to quit is gone
+	Proved          Move = "proved"    // probation is over
+	Unhealthy       Move = "unhealthy" // the health check failed on probation
+	StopAsked       Move = "stop"      // full stop, or no more retries
+	AllGone         Move = "all-gone"  // no process of any generation is left
+)
+
+// next is the whole machine. A pair that is not in it is not legal.
+var next = map[State]map[Move]State{
+	Down:      {BeginAsked: Starting, StopAsked: Stopping},
+	Starting:  {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
+	Serving:   {OverlapAsked: Swapping, ExclusiveAsked: Leaving, ServerDied: Down, StopAsked: Stopping},
+	Swapping:  {Ready: Probation, StartFailed: Serving, ServerDied: Starting, StopAsked: Stopping},
+	Probation: {Proved: Serving, ServerDied: Reverting, Unhealthy: Reverting, OverlapAsked: Swapping, ExclusiveAsked: Leaving, StopAsked: Stopping},
+	Leaving:   {PredecessorGone: Replacing, StopAsked: Stopping},
+	Replacing: {Ready: Probation, StartFailed: Reverting, StopAsked: Stopping},
+	Reverting: {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
+	Stopping:  {AllGone: Stopped},
+	Stopped:   {},
+}
+
+// Next gives the state that m leads to from s, and an error when the table has
+// no such move.
+func Next(s State, m Move) (State, error) {
+	to, ok := next[s][m]
+	if !ok {
+		return s, fmt.Errorf("upgrader: %s is no move from %s", m, s)
+	}
+	return to, nil
+}
+
+// served reports whether some generation answers clients in s.
+func (s State) served() bool {
+	return s == Serving || s == Swapping || s == Probation
+}
+
+// busy reports whether a swap is under way in s: another one has to queue.
+func (s State) busy() bool {
+	switch s {
+	case Swapping, Leaving, Replacing, Reverting, Starting:
+		return true
+	}
+	return false
+}
+
+// ending reports whether the service is on its way out in s.
+func (s State) ending() bool { return s == Stopping || s == Stopped }

@@ -1,0 +1,68 @@
+package upgrader
+
+import (
+	"testing"
+)
+
+// TestMachine writes every cell of the table a second time: a blank cell is
+// an illegal move.
+func TestMachine(t *testing.T) {
+	moves := []Move{BeginAsked, Ready, StartFailed, ServerDied, OverlapAsked, ExclusiveAsked, PredecessorGone, Proved, Unhealthy, StopAsked, AllGone}
+	const no = State("")
+	rows := []struct {
+		from State
+		to   []State // in the order of moves
+	}{
+		//           begin     ready      failed     died       overlap   exclusive gone       proved   unhealthy  stop      all-gone
+		{Down, []State{Starting, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Starting, []State{no, Serving, Down, no, no, no, no, no, no, Stopping, no}},
+		{Serving, []State{no, no, no, Down, Swapping, Leaving, no, no, no, Stopping, no}},
+		{Swapping, []State{no, Probation, Serving, Starting, no, no, no, no, no, Stopping, no}},
+		{Probation, []State{no, no, no, Reverting, Swapping, Leaving, no, Serving, Reverting, Stopping, no}},
+		{Leaving, []State{no, no, no, no, no, no, Replacing, no, no, Stopping, no}},
+		{Replacing, []State{no, Probation, Reverting, no, no, no, no, no, no, Stopping, no}},
+		{Reverting, []State{no, Serving, Down, no, no, no, no, no, no, Stopping, no}},
+		{Stopping, []State{no, no, no, no, no, no, no, no, no, no, Stopped}},
+		{Stopped, []State{no, no, no, no, no, no, no, no, no, no, no}},
+	}
+	if len(rows) != len(next) {
+		t.Fatalf("%d states here, %d in the table", len(rows), len(next))
+	}
+	for _, row := range rows {
+		for i, m := range moves {
+			to, err := Next(row.from, m)
+			switch want := row.to[i]; {
+			case want == no && err == nil:
+				t.Errorf("%s is legal from %s and leads to %s", m, row.from, to)
+			case want == no && to != row.from:
+				t.Errorf("%s is refused from %s and leads to %s all the same", m, row.from, to)
+			case want != no && (err != nil || to != want):
+				t.Errorf("%s from %s leads to %s (%v), want %s", m, row.from, to, err, want)
+			}
+		}
+	}
+}
+
+// TestEveryStateEnds walks the table: a stop is legal wherever something may
+// run, and every state can be reached.
+func TestEveryStateEnds(t *testing.T) {
+	seen := map[State]bool{Down: true}
+	for more := true; more; {
+		more = false
+		for s := range seen {
+			for _, to := range next[s] {
+				if !seen[to] {
+					seen[to], more = true, true
+				}
+			}
+		}
+	}
+	for s := range next {
+		if !seen[s] {
+			t.Errorf("%s cannot be reached", s)
+		}
+		if _, ok := next[s][StopAsked]; !ok && !s.ending() {
+			t.Errorf("%s cannot be stopped", s)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package upgrader
+
+import "time"
+
+// Event tells an observer one thing that happened. What names it; the other
+// fields are set where they mean something.
+type Event struct {
+	Time       time.Time     `json:"time"`
+	What       string        `json:"what"`
+	State      State         `json:"state"`
+	Generation int           `json:"generation,omitempty"`
+	Pid        int           `json:"pid,omitempty"`
+	Message    string        `json:"message,omitempty"`
+	Took       time.Duration `json:"took,omitempty"` // nanoseconds
+	Err        error         `json:"-"`
+	Error      string        `json:"error,omitempty"`
+	Warning    bool          `json:"warning,omitempty"`
+}
+
+// What happens, as Event.What.
+const (
+	EventClaimed   = "claimed"   // an address is held
+	EventStarting  = "starting"  // a generation was started
+	EventBound     = "bound"     // a bind(2) of the server was taken over
+	EventReady     = "ready"     // a generation is ready
+	EventSteered   = "steered"   // new connections go to a generation
+	EventLeaving   = "leaving"   // a predecessor was asked to quit
+	EventKilled    = "killed"    // a generation was killed at its deadline
+	EventGone      = "gone"      // no process of a generation is left
+	EventSwapping  = "swapping"  // a swap begins
+	EventCommitted = "committed" // its verdict
+	EventRolled    = "rolled-back"
+	EventFailed    = "failed"
+	EventProved    = "proved"   // probation is over
+	EventDied      = "died"     // the serving generation died by itself
+	EventRetry     = "retry"    // a start will be tried again
+	EventRefusing  = "refusing" // nobody served for too long
+	EventAdopted   = "adopted"  // a generation of an upgrader that died was found
+	EventStopping  = "stopping" // a full stop begins
+	EventStopped   = "stopped"  // it is over
+	EventStatus    = "status"   // the server said STATUS=
+	EventNote      = "note"     // something that an operator may want to know
+)
+
+// observe tells the observer.
+func (s *Service) observe(e Event) {
+	e.Time = time.Now()
+	e.State = s.state
+	if e.Err != nil && e.Error == "" {
+		e.Error = e.Err.Error()
+	}
+	s.events.publish(e)
+	if s.config.Observe != nil {
+		s.config.Observe(e)
+	}
+}

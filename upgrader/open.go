@@ -1,0 +1,205 @@
+package upgrader
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/control"
+	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/process"
+	"github.com/upgrader/upgrader/upgrader/state"
+)
+
+// files are what a service keeps in the file system and gives back at its end.
+type files struct {
+	dir    *state.Dir
+	lock   *state.Lock
+	pid    *state.PidFile
+	status *state.StatusFile
+	save   chan []byte // the newest state that is not written yet
+}
+
+// open takes everything that lasts as long as the service: the state dir and
+// its lock, the claims, the files and the control socket. What a killed
+// upgrader left behind is found here.
+func (s *Service) open() error {
+	s.forkAhead()
+	dir, err := state.Open(s.config.StateDir)
+	if err != nil {
+		return err
+	}
+	s.files.dir = dir
+	if s.files.lock, err = dir.Lock(s.config.Name, s.config.Command); err != nil {
+		return err
+	}
+	s.config.StateDir = dir.Path()
+	if s.config.User != nil { // its notify socket lies there; all files in it are for their owner alone
+		if err := os.Chmod(dir.Path(), 0o711); err != nil {
+			return fmt.Errorf("upgrader: let the server reach its notify socket: %w", err)
+		}
+	}
+	s.mark = rand.Text()
+	if err := process.Subreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
+	found, err := s.remember()
+	if err != nil {
+		return err
+	}
+	if len(found.Generations) == 0 {
+		s.sweep()
+	}
+	for _, a := range s.config.Listen {
+		c, err := s.set.Claim(s.run, a)
+		if err != nil {
+			return err
+		}
+		s.claims = append(s.claims, c)
+		s.observe(Event{What: EventClaimed, Message: c.String()})
+	}
+	s.intercepts = s.config.Intercept == InterceptOn || s.config.Intercept == InterceptAuto && len(s.claims) == 0
+	if s.config.PidFile != "" {
+		if s.files.pid, err = state.WritePidFile(state.PidFileConfig{Path: s.config.PidFile}); err != nil {
+			return err
+		}
+	}
+	if s.config.StatusFile != "" {
+		s.files.status = state.NewStatusFile(s.config.StatusFile)
+		if err := s.files.status.Write(nil); err != nil {
+			return err
+		}
+	}
+	server, err := control.Listen(dir.Path(), handler{s})
+	if err != nil {
+		return err
+	}
+	s.spawn(func() {
+		if err := server.Run(s.run); err != nil {
+			s.tell(func() { s.note(nil, "the control socket is gone", err) })
+		}
+	})
+	s.files.save = make(chan []byte, 1)
+	s.spawn(s.saveStates)
+	return nil
+}
+
+// forkAhead forks the first shim while addresses are being claimed.
+func (s *Service) forkAhead() {
+	s.spare = make(chan *launch.Shim, 1)
+	s.spawn(func() {
+		shim, _ := s.fork(s.run) // who needs it forks again, and tells
+		s.spare <- shim
+	})
+}
+
+// fork makes a shim that the reaper knows as ours.
+func (s *Service) fork(ctx context.Context) (shim *launch.Shim, err error) {
+	_, err = s.reaper.Start(func() (int, error) {
+		if shim, err = launch.New(ctx); err != nil {
+			return 0, err
+		}
+		return shim.Pid(), nil
+	})
+	return shim, err
+}
+
+// closeFiles gives back what open took from the file system. The lock is the
+// last: until then nobody else writes there.
+func (s *Service) closeFiles() {
+	f := &s.files
+	if f.status != nil {
+		_ = f.status.Remove() // it is rewritten by the next one
+	}
+	if f.pid != nil {
+		_ = f.pid.Remove() // a stale one is recognised
+	}
+	if f.dir != nil && f.lock != nil {
+		s.sweep()
+		_ = f.dir.Forget() // a state without living processes is ignored
+	}
+	if f.lock != nil {
+		_ = f.lock.Release() // the kernel does at exit
+	}
+}
+
+// sweep removes what generations that are gone left in the state dir.
+func (s *Service) sweep() {
+	for _, pattern := range []string{"notify.*", "stderr.*", "script-*"} {
+		paths, _ := filepath.Glob(filepath.Join(s.config.StateDir, pattern)) // the patterns are well formed
+		for _, p := range paths {
+			_ = os.Remove(p) // tried again at the next start
+		}
+	}
+}
+
+// laneEvent passes on what the lanes have to tell.
+func (s *Service) laneEvent(e listener.Event) {
+	if e.Kind == listener.Steered || e.Kind == listener.Closed {
+		return
+	}
+	message := string(e.Kind)
+	if e.Claim != nil {
+		message += " on " + e.Claim.String()
+	}
+	go s.tell(func() {
+		s.observe(Event{What: EventNote, Generation: e.Generation, Message: message, Err: e.Err, Warning: e.Err != nil})
+	})
+}
+
+// writeStatusFile tells which generations run.
+func (s *Service) writeStatusFile() {
+	if s.files.status == nil {
+		return
+	}
+	pids := map[int]int{}
+	for n, g := range s.generations {
+		if g.pid() != 0 {
+			pids[n] = g.pid()
+		}
+	}
+	if err := s.files.status.Write(pids); err != nil {
+		s.note(nil, "the status file cannot be written", err)
+	}
+}
+
+// save has what a next upgrader needs to know written down, soon: the newest
+// state wins.
+func (s *Service) save() {
+	if s.files.save == nil || s.set == nil {
+		return
+	}
+	b, err := json.Marshal(s.remembered())
+	if err != nil {
+		s.note(nil, "the state cannot be written", err)
+		return
+	}
+	select {
+	case <-s.files.save:
+	default:
+	}
+	s.files.save <- b
+}
+
+func (s *Service) saveStates() {
+	failed := false
+	for {
+		select {
+		case b := <-s.files.save:
+			err := s.files.dir.Save(b)
+			if err != nil && !failed {
+				s.tell(func() { s.note(nil, "", fmt.Errorf("the state cannot be written: %w", err)) })
+			}
+			failed = err != nil
+		case <-s.run.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+)
+
+// Members are the processes of one generation. Safe for concurrent use.
+//
+// Each question is answered by one fresh look over /proc. A member is: the leader; a descendant of a member; who
+// was a member at an earlier look; an orphan that landed with us and whose process group or session a member
+// founded; who carries all the marks in the environment that it was started with; and who is in the cgroup.
+// What escapes is a process that was orphaned between two looks, left group and session, cleared its environment,
+// and had no cgroup: all of it at once.
+type Members struct {
+	cgroup string
+	marks  [][]byte
+	self   int
+
+	mu        sync.Mutex
+	leader    Identity
+	known     map[Identity]struct{} // the members of the last look
+	founders  map[int]uint64        // pid and start time of members that may have founded a group or a session
+	strangers map[Identity]struct{} // whose environment has no marks; an environment does not change
+}
+
+// NewMembers: cgroup is the cgroup v2 directory of this generation alone, or empty; marks are KEY=VALUE, all of
+// which are in the environment that the leader was given, and in no other generation's. Without marks none are looked for.
+func NewMembers(leader Identity, cgroup string, marks ...string) *Members {
+	m := &Members{
+		cgroup: cgroup, self: os.Getpid(), leader: leader,
+		known:     map[Identity]struct{}{leader: {}},
+		founders:  map[int]uint64{leader.Pid: leader.Start},
+		strangers: map[Identity]struct{}{},
+	}
+	for _, mark := range marks {
+		m.marks = append(m.marks, []byte(mark))
+	}
+	return m
+}
+
+// Leader is the process that stands for the generation.
+func (m *Members) Leader() Identity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leader
+}
+
+// SetLeader names another one, when the generation says that its main process is not the one that was started.
+// Who was a member stays one.
+func (m *Members) SetLeader(leader Identity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leader = leader
+	m.known[leader] = struct{}{}
+	m.founders[leader.Pid] = leader.Start
+}
+
+// List is one fresh look, ordered by age. Zombies are not listed.
+func (m *Members) List() ([]Identity, error) {
+	stats, err := m.look()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Identity, len(stats))
+	for i, s := range stats {
+		list[i] = s.Identity
+	}
+	return list, nil
+}
+
+// Pids is List without the start times; nil when it failed.
+func (m *Members) Pids() []int {
+	list, err := m.List()
+	if err != nil {
+		return nil
+	}
+	pids := make([]int, len(list))
+	for i, id := range list {
+		pids[i] = id.Pid
+	}
+	return pids
+}
+
+// Has reports whether pid is a running member.
+func (m *Members) Has(pid int) bool {
+	id, err := Of(pid)
+	if err != nil {
+		return false
+	}
+	m.mu.Lock()
+	_, known := m.known[id]
+	m.mu.Unlock()
+	if known {
+		return true
+	}
+	list, err := m.List()
+	return err == nil && slices.Contains(list, id)
+}
+
+// look finds the members, and remembers them.
+func (m *Members) look() ([]stat, error) {
+	all, err := table()
+	if err != nil {
+		return nil, err
+	}
+	contained := cgroupPids(m.cgroup)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(all, m.self) // never a member, nor does anything descend from us for being our child
+	delete(all, 1)
+	children := make(map[int][]stat, len(all))
+	var found []stat
+	for _, s := range all {
+		children[s.parent] = append(children[s.parent], s)
+		if _, in := contained[s.Pid]; in || m.seedLocked(s) {
+			found = append(found, s)
+		}
+	}
+	members := make(map[int]stat, len(found))
+	for len(found) > 0 { // the closure over descendants
+		s := found[len(found)-1]
+		found = found[:len(found)-1]
+		if _, have := members[s.Pid]; have {
+			continue
+		}
+		members[s.Pid] = s
+		for _, child := range children[s.Pid] {
+			if child.Start >= s.Start { // an older one was the child of an earlier user of this pid
+				found = append(found, child)
+			}
+		}
+	}
+	m.rememberLocked(all, members)
+	list := make([]stat, 0, len(members))
+	for _, s := range members {
+		if !s.zombie {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b stat) int {
+		if a.Start != b.Start {
+			return int(int64(a.Start - b.Start))
+		}
+		return a.Pid - b.Pid
+	})
+	return list, nil
+}
+
+// seedLocked reports whether s is a member by itself, without being the descendant of one.
+func (m *Members) seedLocked(s stat) bool {
+	if _, known := m.known[s.Identity]; known {
+		return true
+	}
+	if s.zombie {
+		return false
+	}
+	return s.parent == m.self && m.foundedLocked(s) || m.markedLocked(s.Identity)
+}
+
+// foundedLocked: the pid of a founder is not used again while its group or session has a member.
+func (m *Members) foundedLocked(s stat) bool {
+	for _, id := range []int{s.group, s.session} {
+		if start, ok := m.founders[id]; ok && id != s.Pid && start <= s.Start {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Members) markedLocked(id Identity) bool {
+	if len(m.marks) == 0 {
+		return false
+	}
+	if _, ok := m.strangers[id]; ok {
+		return false
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(id.Pid) + "/environ")
+	if err != nil || len(b) == 0 { // not ours to read, or just being executed: it may be told another time
+		return false
+	}
+	variables := bytes.Split(b, []byte{0})
+	for _, mark := range m.marks {
+		if !slices.ContainsFunc(variables, func(v []byte) bool { return bytes.Equal(v, mark) }) {
+			m.strangers[id] = struct{}{}
+			return false
+		}
+	}
+	return true
+}
+
+// rememberLocked keeps what the next look needs: the members, the founders whose group or session has somebody in
+// it, and the strangers that still run.
+func (m *Members) rememberLocked(all, members map[int]stat) {
+	clear(m.known)
+	used := make(map[int]struct{}, 2*len(members))
+	for _, s := range members {
+		m.known[s.Identity] = struct{}{}
+		m.founders[s.Pid] = s.Start
+		used[s.Pid], used[s.group], used[s.session] = struct{}{}, struct{}{}, struct{}{}
+	}
+	maps.DeleteFunc(m.founders, func(pid int, start uint64) bool {
+		if _, ok := used[pid]; !ok {
+			return true
+		}
+		s, ok := all[pid]
+		return ok && s.Start != start
+	})
+	maps.DeleteFunc(m.strangers, func(id Identity, _ struct{}) bool { return all[id.Pid].Identity != id })
+}
+
+// Signal sends sig to every member. That one ended meanwhile is no error.
+func (m *Members) Signal(sig syscall.Signal) error {
+	list, err := m.List()
+	if err != nil {
+		return err
+	}
+	return signalAll(list, sig)
+}
+
+func signalAll(list []Identity, sig syscall.Signal) error {
+	var errs []error
+	for _, id := range list {
+		if err := id.Signal(sig); err != nil && !errors.Is(err, ErrGone) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// SignalLeader sends sig to the leader. ErrGone when it has ended.
+func (m *Members) SignalLeader(sig syscall.Signal) error { return m.Leader().Signal(sig) }
+
+// Empty reports whether no member is left, by two looks: what was forked in a corner of the table that the first
+// one had passed is known to the second.
+func (m *Members) Empty() (bool, error) {
+	for range 2 {
+		if list, err := m.List(); err != nil || len(list) > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (m *Members) String() string {
+	return fmt.Sprintf("members of %d", m.Leader().Pid)
+}

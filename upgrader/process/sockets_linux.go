@@ -1,0 +1,132 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// holdingRounds bounds how often Holding looks again because the members changed.
+const holdingRounds = 32
+
+// Inodes are the inode numbers of all sockets that members hold. With an error it is what could be read: some
+// member's descriptors could not (it changed its user, and we are not root).
+func (m *Members) Inodes() (map[uint64]struct{}, error) {
+	stats, err := m.look()
+	if err != nil {
+		return nil, err
+	}
+	inodes := map[uint64]struct{}{}
+	return inodes, eachSocket(stats, func(inode uint64) bool {
+		inodes[inode] = struct{}{}
+		return true
+	})
+}
+
+// Holding reports whether a member holds the socket with this inode number. A daemon that passes it on by forking
+// and exiting holds it all the time: no is the answer only if the members were the same before and after the look,
+// which goes over them in both directions (one member may hand it to another by SCM_RIGHTS). With an error the
+// answer is not known, and given as yes. A socket on its way between two members, in a queue, is held by neither.
+func (m *Members) Holding(inode uint64) (bool, error) {
+	before, err := m.look()
+	for range holdingRounds {
+		if err != nil {
+			return true, err
+		}
+		found := false
+		there := func(have uint64) bool {
+			found = found || have == inode
+			return !found
+		}
+		unread := eachSocket(before, there)
+		if !found {
+			back := slices.Clone(before)
+			slices.Reverse(back)
+			unread = errors.Join(unread, eachSocket(back, there))
+		}
+		if found {
+			return true, nil
+		}
+		var after []stat
+		if after, err = m.look(); err == nil && sameMembers(before, after) {
+			return unread != nil, unread
+		}
+		before = after
+	}
+	return true, fmt.Errorf("process: %v change faster than they can be looked at", m)
+}
+
+func sameMembers(a, b []stat) bool {
+	return slices.EqualFunc(a, b, func(a, b stat) bool { return a.Identity == b.Identity })
+}
+
+// eachSocket calls f with the inode number of every socket of the processes, until it says false.
+func eachSocket(stats []stat, f func(inode uint64) bool) error {
+	var errs []error
+	for _, s := range stats {
+		dirs, err := descriptorDirs(s)
+		more := true
+		for _, dir := range dirs {
+			if more && err == nil {
+				more, err = socketsIn(dir, f)
+			}
+		}
+		if err = gone(err); err != nil && !errors.Is(err, ErrGone) {
+			errs = append(errs, fmt.Errorf("process: descriptors of %d: %w", s.Pid, err))
+		}
+		if !more {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// descriptorDirs: a process whose first thread ended shows its descriptors only at the other threads.
+func descriptorDirs(s stat) ([]string, error) {
+	base := "/proc/" + strconv.Itoa(s.Pid)
+	if !s.headless {
+		return []string{base + "/fd"}, nil
+	}
+	tasks, err := names(base + "/task")
+	dirs := make([]string, 0, len(tasks))
+	for _, task := range tasks {
+		if task != strconv.Itoa(s.Pid) {
+			dirs = append(dirs, base+"/task/"+task+"/fd")
+		}
+	}
+	return dirs, err
+}
+
+func socketsIn(dir string, f func(inode uint64) bool) (more bool, err error) {
+	list, err := names(dir)
+	if err != nil {
+		return true, err
+	}
+	for _, name := range list {
+		link, err := os.Readlink(dir + "/" + name)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		number, ok := strings.CutPrefix(link, "socket:[")
+		if !ok {
+			continue
+		}
+		inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+		if err == nil && !f(inode) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func names(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}

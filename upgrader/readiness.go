@@ -1,0 +1,142 @@
+package upgrader
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/notify"
+	"github.com/upgrader/upgrader/upgrader/process"
+	"github.com/upgrader/upgrader/upgrader/ready"
+)
+
+// aliveFor is how long a server must live that can show nothing else.
+const aliveFor = time.Second
+
+// awaitReady watches for what proves that g is ready. Its deadline is part of
+// the start: a generation that is late has failed.
+func (s *Service) awaitReady(g *generation) {
+	ctx, cancel := context.WithCancel(g.run)
+	g.proven = cancel
+	late := time.AfterFunc(s.config.ReadyTimeout, func() {
+		s.tell(func() {
+			if g == s.starting {
+				s.startFailed(g, fmt.Errorf("generation %d was not ready within %v", g.number, s.config.ReadyTimeout))
+			}
+		})
+	})
+	context.AfterFunc(ctx, func() { late.Stop() })
+	probe := s.probe(g)
+	if probe == nil {
+		return // READY=1 or listen(2) is told by whoever hears it
+	}
+	s.spawn(func() {
+		err := probe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.tell(func() {
+			switch {
+			case g != s.starting:
+			case err != nil:
+				s.startFailed(g, fmt.Errorf("generation %d was not ready: %w", g.number, err))
+			default:
+				s.becameReady(g)
+			}
+		})
+	})
+}
+
+// probe gives what has to be asked about g, nil when g itself will tell.
+func (s *Service) probe(g *generation) func(context.Context) error {
+	spec := s.config.Ready
+	switch spec.Kind {
+	case ready.Notify, ready.Listen:
+		return nil
+	case ready.Accept:
+		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
+	case ready.Auto:
+	default:
+		return func(ctx context.Context) error { return ready.Run(ctx, spec, nil) }
+	}
+	switch {
+	case s.notifies:
+		return nil
+	case s.streams(g):
+		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
+	case s.intercepts:
+		return nil
+	default:
+		return func(ctx context.Context) error {
+			select {
+			case <-time.After(aliveFor):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// streams reports whether clients connect to a lane of g.
+func (s *Service) streams(g *generation) bool {
+	return slices.ContainsFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return l.Claim().Network() != "udp" })
+}
+
+// heard is told each message of a process that wrote to the notify socket of
+// g. It runs in the goroutine that reads it.
+func (s *Service) heard(g *generation, m notify.Message) {
+	if !g.members.Has(m.Pid) {
+		s.tell(func() {
+			s.note(g, "", fmt.Errorf("a message on its notify socket came from pid %d, which is not of this generation: ignored", m.Pid))
+		})
+		return
+	}
+	s.tell(func() {
+		if m.Status != "" {
+			g.said = m.Status
+			s.observe(Event{What: EventStatus, Generation: g.number, Pid: m.Pid, Message: m.Status})
+		}
+		if m.MainPID != 0 && m.MainPID != g.pid() {
+			s.mainIs(g, m.MainPID)
+		}
+		if !m.Ready {
+			return
+		}
+		g.notified, s.notifies = true, true
+		if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
+			s.becameReady(g)
+		}
+	})
+}
+
+// mainIs makes the process that MAINPID= names the main one, if it is of g.
+func (s *Service) mainIs(g *generation, pid int) {
+	id, err := process.Of(pid)
+	if err != nil || !g.members.Has(pid) {
+		s.note(g, "", fmt.Errorf("MAINPID=%d is no process of this generation: ignored", pid))
+		return
+	}
+	g.main = id
+	g.members.SetLeader(id)
+	s.save()
+	s.writeStatusFile()
+}
+
+// releaseClaims gives up addresses that the server bound by itself and that g,
+// which serves now, no longer binds: a lane that nobody accepts from would be
+// a black hole.
+func (s *Service) releaseClaims(g *generation) {
+	for _, c := range s.set.Claims() {
+		if c.Explicit() || slices.ContainsFunc(s.lanesOf(c, g), func(l *listener.Lane) bool { return g.listens[l] }) {
+			continue
+		}
+		if err := s.set.Release(c); err != nil {
+			s.note(g, "the server no longer binds "+c.String()+", which is still held", err)
+			continue
+		}
+		s.note(g, "the server no longer binds "+c.String()+": it is given up", nil)
+	}
+}

@@ -1,0 +1,263 @@
+package upgrader
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/control"
+)
+
+// verdictsKept is how many verdicts the status remembers.
+const verdictsKept = 50
+
+// A swap is one wish to replace what serves, from the moment it is begun until
+// its verdict can no longer change.
+type swap struct {
+	number  int
+	asked   string // who asked, for the verdict
+	from    *generation
+	to      *generation
+	began   time.Time
+	phase   string // the phase under way
+	phaseAt time.Time
+	phases  []control.Phase
+	callers []chan<- control.Verdict // wait for the commit
+	proofs  []chan<- control.Verdict // wait for the end of probation
+	verdict *control.Verdict         // set once it was given
+	reason  string                   // why it is being reverted
+}
+
+// enter ends the phase under way and begins another; "" begins none.
+func (w *swap) enter(phase string, now time.Time) {
+	if w.phase != "" {
+		w.phases = append(w.phases, control.Phase{Name: w.phase, Duration: now.Sub(w.phaseAt)})
+	}
+	w.phase, w.phaseAt = phase, now
+}
+
+// askSwap begins a swap, or lets it queue behind the one under way. At most
+// one queues: who asks while one does gets its verdict.
+func (s *Service) askSwap(asked string, caller, proof chan<- control.Verdict) {
+	refuse := func(reason string) {
+		v := control.Verdict{Verdict: control.Failed, Reason: reason, Asked: asked, Start: time.Now()}
+		answer(caller, v)
+		answer(proof, v)
+	}
+	if s.state.ending() {
+		refuse("the upgrader is stopping")
+		return
+	}
+	w := s.queued
+	if w == nil {
+		w = &swap{asked: asked}
+	}
+	if caller != nil {
+		w.callers = append(w.callers, caller)
+	}
+	if proof != nil {
+		w.proofs = append(w.proofs, proof)
+	}
+	if s.state.busy() {
+		s.queued = w
+		return
+	}
+	s.beginSwap(w)
+}
+
+// beginSwap starts w now: nothing is under way.
+func (s *Service) beginSwap(w *swap) {
+	s.endProbation("another swap was asked for")
+	now := time.Now()
+	s.swaps++
+	w.number, w.began = s.swaps, now
+	s.swap = w
+	w.enter("prepare", now)
+	recipe, err := s.resolve()
+	if err != nil {
+		w.from = s.serving
+		s.observe(Event{What: EventSwapping, Message: w.asked})
+		s.conclude(control.RolledBack, err.Error(), nil)
+		return
+	}
+	g := s.newGeneration(recipe)
+	w.from, w.to = s.serving, g
+	s.observe(Event{What: EventSwapping, Generation: g.number, Message: w.asked})
+	switch {
+	case s.serving == nil: // nobody serves: an ordinary start, at once
+		s.cancelRetry()
+		s.move(BeginAsked)
+		w.enter("start", now)
+		s.begin(g)
+	case s.config.Strategy == Exclusive:
+		s.replace(g)
+	default:
+		s.move(OverlapAsked)
+		w.enter("start", now)
+		s.begin(g)
+	}
+}
+
+// replace begins an exclusive swap: clients queue for g while the predecessor
+// is asked to quit.
+func (s *Service) replace(g *generation) {
+	predecessor := s.serving
+	err := s.set.Prepare(g.number)
+	if err == nil {
+		err = s.set.Steer(g.number)
+	}
+	if err != nil && !errors.Is(err, listener.ErrNoLane) {
+		if err := s.set.Steer(predecessor.number); err != nil {
+			s.note(predecessor, "new connections cannot be steered back", err)
+		}
+		s.set.Abandon(g.number)
+		s.forget(g)
+		s.conclude(control.RolledBack, err.Error(), nil)
+		return
+	}
+	s.move(ExclusiveAsked)
+	s.swap.enter("settle", time.Now())
+	s.setFallback(predecessor.recipe)
+	s.retire(predecessor, phaseLeaving, func() {
+		s.serving = nil
+		s.move(PredecessorGone)
+		s.swap.enter("start", time.Now())
+		s.begin(g)
+	})
+}
+
+// commit gives the verdict of the swap that led to g, if one did.
+func (s *Service) commit(g *generation) {
+	if s.swap == nil || s.swap.to != g {
+		return
+	}
+	s.conclude(control.Committed, "", nil)
+}
+
+// conclude gives the verdict of the swap under way. A committed one stays
+// open while it is on probation.
+func (s *Service) conclude(verdict, reason string, died *generation) {
+	w := s.swap
+	if w == nil {
+		return
+	}
+	now := time.Now()
+	w.enter("", now)
+	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases}
+	if w.from != nil {
+		v.From = w.from.number
+	}
+	if w.to != nil {
+		v.To = w.to.number
+		v.Stderr = w.to.tailLines()
+	}
+	if died != nil {
+		v.Exit = died.exit()
+		v.Stderr = died.tailLines()
+	}
+	changed := w.verdict != nil
+	w.verdict = &v
+	s.record(v, changed)
+	what := EventCommitted
+	switch verdict {
+	case control.RolledBack:
+		what = EventRolled
+	case control.Failed:
+		what = EventFailed
+	}
+	s.observe(Event{What: what, Generation: v.To, Message: reason, Took: v.Took, Warning: verdict != control.Committed})
+	for _, c := range w.callers {
+		answer(c, v)
+	}
+	w.callers = nil
+	if verdict == control.Committed && s.state == Probation {
+		return
+	}
+	s.settleSwap()
+}
+
+// settleSwap closes the swap under way: its verdict stands.
+func (s *Service) settleSwap() {
+	w := s.swap
+	if w == nil {
+		return
+	}
+	s.swap = nil
+	if w.verdict == nil {
+		w.verdict = &control.Verdict{Swap: w.number, Verdict: control.Failed, Reason: "the upgrader stopped", Asked: w.asked, Start: w.began}
+		s.record(*w.verdict, false)
+	}
+	for _, c := range append(w.callers, w.proofs...) {
+		answer(c, *w.verdict)
+	}
+}
+
+// record keeps v among the last verdicts, in the place of the same swap's
+// earlier one if changed.
+func (s *Service) record(v control.Verdict, changed bool) {
+	if n := len(s.verdicts); changed && n > 0 && s.verdicts[n-1].Swap == v.Swap {
+		s.tally(s.verdicts[n-1].Verdict, -1)
+		s.verdicts[n-1] = v
+	} else {
+		s.verdicts = append(s.verdicts, v)
+		if len(s.verdicts) > verdictsKept {
+			s.verdicts = append(s.verdicts[:0:0], s.verdicts[1:]...)
+		}
+	}
+	s.tally(v.Verdict, 1)
+}
+
+func (s *Service) tally(verdict string, n int) {
+	switch verdict {
+	case control.Committed:
+		s.counters.Committed += n
+	case control.RolledBack:
+		s.counters.RolledBack += n
+	default:
+		s.counters.Failed += n
+	}
+}
+
+// nextQueued begins the swap that queues, if one does and nothing is under
+// way.
+func (s *Service) nextQueued() {
+	if w := s.queued; w != nil && !s.state.busy() && !s.state.ending() {
+		s.queued = nil
+		s.beginSwap(w)
+	}
+}
+
+// dropQueued answers the swap that queues: there will be none.
+func (s *Service) dropQueued() {
+	if w := s.queued; w != nil {
+		s.queued = nil
+		v := control.Verdict{Verdict: control.Failed, Reason: "the upgrader is stopping", Asked: w.asked, Start: time.Now()}
+		for _, c := range append(w.callers, w.proofs...) {
+			answer(c, v)
+		}
+	}
+}
+
+// answer puts v into a one-slot reply; nobody waits for one who left.
+func answer(c chan<- control.Verdict, v control.Verdict) {
+	if c == nil {
+		return
+	}
+	select {
+	case c <- v:
+	default:
+	}
+}
+
+// died says how g ended, for a reason.
+func (g *generation) died() string {
+	switch e := g.exit(); {
+	case e == nil:
+		return fmt.Sprintf("generation %d is gone", g.number)
+	case e.Signal != "":
+		return fmt.Sprintf("generation %d was killed by %s", g.number, e.Signal)
+	default:
+		return fmt.Sprintf("generation %d exited with status %d", g.number, e.Code)
+	}
+}

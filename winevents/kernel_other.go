@@ -1,0 +1,5 @@
+//go:build !windows
+
+package winevents
+
+func newKernel() (kernel, error) { return nil, ErrUnsupported }
