@@ -118,16 +118,16 @@ func foreignServers() []foreign {
 		{
 			name: "gunicorn", tools: []string{"gunicorn"},
 			command: func(t *testing.T, s *scratch, port int) []string {
-				s.write(t, "site.py", wsgiServer, 0o644)
-				return []string{"gunicorn", "--chdir", s.dir, "--workers", "2", "--worker-tmp-dir", s.dir, "--bind", fmt.Sprintf("127.0.0.1:%d", port), "site:application"}
+				s.write(t, "app.py", wsgiServer, 0o644)
+				return []string{"gunicorn", "--chdir", s.dir, "--workers", "2", "--worker-tmp-dir", s.dir, "--bind", fmt.Sprintf("127.0.0.1:%d", port), "app:application"}
 			},
 		},
 		{
-			name: "uwsgi", tools: []string{"uwsgi"}, flags: []string{"--stop-signal", "QUIT"},
+			name: "uwsgi", tools: []string{"uwsgi"},
 			command: func(t *testing.T, s *scratch, port int) []string {
 				return []string{
 					"uwsgi", "--plugin", "python3", "--http-socket", fmt.Sprintf("127.0.0.1:%d", port), "--master", "--processes", "2",
-					"--wsgi-file", s.write(t, "site.py", wsgiServer, 0o644), "--die-on-term", "--disable-logging",
+					"--wsgi-file", s.write(t, "app.py", wsgiServer, 0o644), "--die-on-term", "--disable-logging",
 				}
 			},
 		},

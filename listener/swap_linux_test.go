@@ -110,6 +110,7 @@ func expired(s *Set, gen int) bool {
 // TestSwapsUnderLoad swaps a service fifty times while eight clients make new connections: none is lost, none goes to a
 // generation that was left. Left lanes are rescued for a while, so that several overlap.
 func TestSwapsUnderLoad(t *testing.T) {
+	t.Parallel()
 	const swaps, clients = 50, 8
 	for _, c := range []struct{ name, spec string }{
 		{"tcp4", "tcp4://127.0.0.1:0"},
@@ -170,6 +171,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 
 // TestAtRest: when all is quiet there is one lane, at index 0.
 func TestAtRest(t *testing.T) {
+	t.Parallel()
 	s := newSet(t, Config{RescueTime: time.Millisecond})
 	c := claim(t, s, "tcp4://127.0.0.1:0")
 	lane(t, s, c, 1)
@@ -185,6 +187,7 @@ func TestAtRest(t *testing.T) {
 
 // TestWorkers has several lanes in one generation, and overlapping ones.
 func TestWorkers(t *testing.T) {
+	t.Parallel()
 	s := newSet(t, Config{RescueTime: 20 * time.Millisecond})
 	c := claim(t, s, "tcp4://127.0.0.1:0")
 	const workers = 3

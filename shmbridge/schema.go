@@ -45,8 +45,8 @@ func MarkOf(mark string) ([]uint64, error) {
 func markNumbers(list string) ([]uint64, bool) {
 	var numbers []uint64
 	for text := range strings.SplitSeq(list, ",") {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil || n == 0 || text[0] == '+' {
+		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64) // of unsigned numbers it takes no sign
+		if err != nil || n == 0 {
 			return nil, false
 		}
 		numbers = append(numbers, n)

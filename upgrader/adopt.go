@@ -33,6 +33,7 @@ type rememberedGeneration struct {
 	Main       process.Identity `json:"main"`
 	Executable process.Exe      `json:"executable"`
 	Started    time.Time        `json:"started"`
+	Ready      time.Time        `json:"ready"`
 }
 
 // remembered is the state as it is now.
@@ -45,7 +46,7 @@ func (s *Service) remembered() remembered {
 		if g.exe.Ino == 0 {
 			g.exe, _ = g.main.Executable() // a zero one is not compared
 		}
-		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started})
+		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
 	}
 	slices.SortFunc(r.Generations, func(a, b rememberedGeneration) int { return a.Number - b.Number })
 	return r
@@ -125,10 +126,13 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 	g := &generation{
 		number: old.Number, phase: phaseServing, adopted: true, main: old.Main, exe: old.Executable,
 		members: process.NewMembers(old.Main, "", marks(mark, old.Number)...),
-		started: old.Started, ready: time.Now(), run: run, cancel: cancel, proven: func() {},
+		started: old.Started, ready: old.Ready, run: run, cancel: cancel, proven: func() {},
 		exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
 	}
 	g.grace, g.hurry = context.WithCancel(run)
+	if g.ready.IsZero() { // it may serve by now; that it runs is all we know
+		g.ready = time.Now()
+	}
 	s.generations[g.number] = g
 	if s.config.Stderr == StderrTail {
 		if t, err := tail.Attach(tail.Config{Path: s.stderrPath(g), To: s.config.Stderrs}, -1); err == nil {

@@ -61,7 +61,10 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 			if g.phase == phaseDying {
 				info.State = control.GenerationDraining
 			}
-			if g.recipe != nil {
+			switch {
+			case g.adopted:
+				info.Executable = g.exe.Path
+			case g.recipe != nil:
 				info.Executable = g.recipe.held.Name
 			}
 			members[n] = g.members

@@ -93,6 +93,7 @@ func (s *Service) loop(ctx context.Context) Exit {
 	if s.state == Down {
 		s.first()
 	}
+	s.nextQueued()
 	stop := ctx.Done()
 	for s.state != Stopped {
 		select {

@@ -110,6 +110,8 @@ func TestAskUnmodifiedServer(t *testing.T) {
 
 		{name: "late, refuse", server: docServer{stop: 5 * time.Second, confirm: 11 * time.Second},
 			want: want{result: Confirmed, marker: MarkerSaved, late: true, after: 16 * time.Second, events: []string{EventDeadline}}},
+		{name: "stalls past the deadline, refuse", server: docServer{first: 21 * time.Second},
+			want: want{result: Confirmed, marker: MarkerSaved, late: true, after: 20 * time.Second, events: []string{EventUnnoticed}}},
 		{name: "late and mute, refuse", server: docServer{mode: "mute", confirm: 40 * time.Second},
 			want: want{result: Exited, marker: MarkerSaved, late: true, after: 40 * time.Second, events: []string{EventDeadline}}},
 		{name: "late, longer patience", server: docServer{confirm: 16 * time.Second}, config: AskConfig{Times: Times{Confirm: 30 * time.Second}},
@@ -449,6 +451,9 @@ func TestAskCancelledBefore(t *testing.T) {
 		time.Sleep(time.Minute)
 		if s.memory.writers.Load() != 1 {
 			t.Error("the server noticed")
+		}
+		if slices.Contains(s.events, EventSignalled) {
+			t.Errorf("observed %q", s.events)
 		}
 		s.end()
 	})

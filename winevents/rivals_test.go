@@ -21,6 +21,7 @@ func TestAskStrangers(t *testing.T) {
 		want     Result
 		after    time.Duration
 		event    string
+		doubts   int // at most; 0: none
 	}{
 		{name: "stale confirmation", unmarked: true, want: Confirmed, after: time.Second, event: EventStale,
 			stranger: func(p *proc) { e, _, _ := p.createEvent(confirm, nil); _ = e.Set() }},
@@ -28,17 +29,17 @@ func TestAskStrangers(t *testing.T) {
 			stranger: func(p *proc) { e, _, _ := p.createEvent(`Global\`+confirm, nil); _ = e.Set() }},
 		{name: "stale confirmation that stays", unmarked: true, want: Confirmed, after: time.Second, event: EventStale,
 			stranger: func(p *proc) { _ = p.createManual(confirm).Set() }},
-		{name: "false confirmation", want: Confirmed, after: time.Second, event: EventDoubted,
+		{name: "false confirmation", want: Confirmed, after: time.Second, event: EventDoubted, doubts: 1,
 			stranger: func(p *proc) {
 				e, _, _ := p.createEvent(confirm, nil)
 				time.AfterFunc(1500*time.Millisecond, func() { _ = e.Set() })
 			}},
-		{name: "false confirmation that stays", want: Confirmed, after: time.Second, event: EventDoubted,
+		{name: "false confirmation that stays", want: Confirmed, after: time.Second, event: EventDoubted, doubts: 1,
 			stranger: func(p *proc) {
 				e := p.createManual(confirm)
 				time.AfterFunc(1500*time.Millisecond, func() { _ = e.Set() })
 			}},
-		{name: "confirmations all the time", want: Confirmed, after: time.Second, event: EventDoubted,
+		{name: "confirmations all the time", want: Confirmed, after: time.Second, event: EventDoubted, doubts: 110,
 			stranger: func(p *proc) {
 				e, _, _ := p.createEvent(confirm, nil)
 				go func() {
@@ -47,7 +48,7 @@ func TestAskStrangers(t *testing.T) {
 					}
 				}()
 			}},
-		{name: "false confirmation, and the death", server: docServer{mode: "silent"}, want: Exited, event: EventExited,
+		{name: "false confirmation, and the death", server: docServer{mode: "silent"}, want: Exited, event: EventExited, doubts: 5,
 			stranger: func(p *proc) {
 				e := p.createManual(confirm)
 				go func() {
@@ -82,6 +83,15 @@ func TestAskStrangers(t *testing.T) {
 				}
 				if test.event != "" && !slices.Contains(s.events, test.event) {
 					t.Errorf("observed %q", s.events)
+				}
+				doubts := 0
+				for _, what := range s.events {
+					if what == EventDoubted {
+						doubts++
+					}
+				}
+				if doubts > test.doubts {
+					t.Errorf("busy with %d false confirmations", doubts)
 				}
 				_ = answer.Close()
 				stranger.exit()

@@ -1,8 +1,10 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -22,6 +24,9 @@ type Config struct {
 	Network  string   // "tcp", "unix" or "udp"; "": udp for UDP, else tcp
 	Address  string   // host:port, or the path of a unix socket
 	Path     string   // of HTTP requests; "": "/"
+
+	// Dial makes a connection; nil: a net.Dialer does. It must keep the deadline of ctx.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Clients       int           // how many ask at a time; 0: 1
 	PerConnection int           // requests before a client leaves its connection; 0: as long as it lasts; 1: one each
@@ -43,6 +48,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Path == "" {
 		c.Path = "/"
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.Clients == 0 {
 		c.Clients = 1

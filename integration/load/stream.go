@@ -74,9 +74,10 @@ func stale(err error) bool {
 // connect makes the connection. A full queue of a unix socket answers EAGAIN
 // at once where a blocking client would wait: so we do.
 func (s *streamClient) connect(deadline time.Time, w *answer) error {
-	d := net.Dialer{Deadline: deadline}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
 	for {
-		c, err := d.DialContext(context.Background(), s.config.Network, s.config.Address)
+		c, err := s.config.Dial(ctx, s.config.Network, s.config.Address)
 		if err == nil {
 			s.conn, s.in, s.used = c, bufio.NewReaderSize(c, 4096), 0
 			w.counts.connections++

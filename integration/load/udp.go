@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -27,7 +28,8 @@ func (u *udpClient) ask() (w answer) {
 	u.sequence++
 	w.fresh, w.begun = true, time.Now() // each datagram finds its own way
 	if u.conn == nil {
-		if u.conn, w.err = net.Dial(u.config.Network, u.config.Address); w.err != nil {
+		if u.conn, w.err = u.config.Dial(context.Background(), u.config.Network, u.config.Address); w.err != nil {
+			u.conn = nil
 			return w
 		}
 		u.used = 0

@@ -164,8 +164,8 @@ func (h *HTTP) Run(ctx context.Context) error {
 	defer cancel()
 	_ = server.Shutdown(soft)
 	giveUp()
-	_ = server.Close()
 	h.requests.close()
+	_ = server.Close()
 	if served := <-done; err == nil && !errors.Is(served, http.ErrServerClosed) {
 		err = served
 	}

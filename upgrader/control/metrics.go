@@ -124,7 +124,5 @@ func (h *HTTP) metrics(w http.ResponseWriter, r *http.Request, p url.Values) {
 		}
 		x.add(s, st, time.Now())
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.write)) // a connection has deadlines
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write(x.bytes()) // it left
+	h.put(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", x.bytes())
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -88,10 +89,19 @@ func (h *HTTP) answer(w http.ResponseWriter, code int, v any) {
 	if err != nil {
 		code, data = http.StatusInternalServerError, []byte(`{"ok":false}`)
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.write)) // a connection has deadlines
-	w.Header().Set("Content-Type", "application/json")
+	h.put(w, code, "application/json", append(data, '\n'))
+}
+
+// put writes a whole answer: when it returns nothing of it is left here, so
+// that the connection may be closed.
+func (h *HTTP) put(w http.ResponseWriter, code int, kind string, data []byte) {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(h.write)) // a connection has deadlines
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(code)
-	_, _ = w.Write(append(data, '\n')) // it left
+	_, _ = w.Write(data) // it left
+	_ = control.Flush()  // likewise
 }
 
 // choose gives the services that p selects.

@@ -26,6 +26,9 @@ func usual() times {
 	return times{request: 5 * time.Second, write: 5 * time.Second, alive: 5 * time.Second, grace: time.Second}
 }
 
+// socketName is what the socket is called in a state dir.
+const socketName = "control.sock"
+
 const (
 	acceptPause  = 5 * time.Millisecond // when there are no descriptors left, say; doubling
 	acceptPauses = time.Second          // at most

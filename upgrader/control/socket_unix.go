@@ -13,10 +13,9 @@ import (
 	"syscall"
 )
 
-const (
-	socketName = "control.sock"
-	newName    = "control.new" // not longer than socketName
-)
+// newName is what the socket is called before it is ready; not longer than
+// socketName.
+const newName = "control.new"
 
 // listenIn makes the socket under another name, gives it its mode, and then
 // moves it to its place: a client finds a socket that answers, or none.

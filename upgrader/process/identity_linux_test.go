@@ -14,7 +14,7 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	tail := " 0 0 0 0 0 0 0 0 0 0 0 20 0 " // fields 8 to 19
+	tail := " 0 0 0 0 0 0 0 0 0 0 20 0 " // fields 8 to 19
 	for _, c := range []struct {
 		line string
 		want stat

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Members are the processes of one generation. Safe for concurrent use.
@@ -65,12 +66,12 @@ func (m *Members) SetLeader(leader Identity) {
 
 // List is one fresh look, ordered by age. Zombies are not listed.
 func (m *Members) List() ([]Identity, error) {
-	stats, err := m.look()
+	found, err := m.look()
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Identity, len(stats))
-	for i, s := range stats {
+	list := make([]Identity, len(found.stats))
+	for i, s := range found.stats {
 		list[i] = s.Identity
 	}
 	return list, nil
@@ -105,64 +106,71 @@ func (m *Members) Has(pid int) bool {
 	return err == nil && slices.Contains(list, id)
 }
 
+// members is what one look found.
+type members struct {
+	stats []stat // ordered by age, without zombies
+	torn  bool   // somebody ended before it was known whether it was a member
+}
+
 // look finds the members, and remembers them.
-func (m *Members) look() ([]stat, error) {
-	all, err := table()
+func (m *Members) look() (members, error) {
+	everybody, err := lookAtAll()
 	if err != nil {
-		return nil, err
+		return members{}, err
 	}
+	all := everybody.stats
 	contained := cgroupPids(m.cgroup)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(all, m.self) // never a member, nor does anything descend from us for being our child
 	delete(all, 1)
 	children := make(map[int][]stat, len(all))
+	result := members{torn: everybody.torn}
 	var found []stat
 	for _, s := range all {
 		children[s.parent] = append(children[s.parent], s)
-		if _, in := contained[s.Pid]; in || m.seedLocked(s) {
+		if _, in := contained[s.Pid]; in || m.seedLocked(s, &result.torn) {
 			found = append(found, s)
 		}
 	}
-	members := make(map[int]stat, len(found))
+	closure := make(map[int]stat, len(found))
 	for len(found) > 0 { // the closure over descendants
 		s := found[len(found)-1]
 		found = found[:len(found)-1]
-		if _, have := members[s.Pid]; have {
+		if _, have := closure[s.Pid]; have {
 			continue
 		}
-		members[s.Pid] = s
+		closure[s.Pid] = s
 		for _, child := range children[s.Pid] {
 			if child.Start >= s.Start { // an older one was the child of an earlier user of this pid
 				found = append(found, child)
 			}
 		}
 	}
-	m.rememberLocked(all, members)
-	list := make([]stat, 0, len(members))
-	for _, s := range members {
+	m.rememberLocked(all, closure)
+	for _, s := range closure {
 		if !s.zombie {
-			list = append(list, s)
+			result.stats = append(result.stats, s)
 		}
 	}
-	slices.SortFunc(list, func(a, b stat) int {
+	slices.SortFunc(result.stats, func(a, b stat) int {
 		if a.Start != b.Start {
 			return int(int64(a.Start - b.Start))
 		}
 		return a.Pid - b.Pid
 	})
-	return list, nil
+	return result, nil
 }
 
 // seedLocked reports whether s is a member by itself, without being the descendant of one.
-func (m *Members) seedLocked(s stat) bool {
+func (m *Members) seedLocked(s stat, torn *bool) bool {
 	if _, known := m.known[s.Identity]; known {
 		return true
 	}
 	if s.zombie {
 		return false
 	}
-	return s.parent == m.self && m.foundedLocked(s) || m.markedLocked(s.Identity)
+	return s.parent == m.self && m.foundedLocked(s) || m.markedLocked(s, torn)
 }
 
 // foundedLocked: the pid of a founder is not used again while its group or session has a member.
@@ -175,15 +183,17 @@ func (m *Members) foundedLocked(s stat) bool {
 	return false
 }
 
-func (m *Members) markedLocked(id Identity) bool {
+func (m *Members) markedLocked(s stat, torn *bool) bool {
+	id := s.Identity
 	if len(m.marks) == 0 {
 		return false
 	}
 	if _, ok := m.strangers[id]; ok {
 		return false
 	}
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(id.Pid) + "/environ")
-	if err != nil || len(b) == 0 { // not ours to read, or just being executed: it may be told another time
+	b, err := environ(s, s.parent == m.self)
+	if err != nil || len(b) == 0 { // not ours to read, or it has none: kernel threads, and some programs
+		*torn = *torn || errors.Is(err, ErrGone)
 		return false
 	}
 	variables := bytes.Split(b, []byte{0})
@@ -194,6 +204,19 @@ func (m *Members) markedLocked(id Identity) bool {
 		}
 	}
 	return true
+}
+
+// environ is the environment that the process was started with. While it is being executed it seems to have none:
+// of an orphan, who may be nobody's descendant but a member, that is asked again for a while.
+func environ(s stat, orphan bool) (b []byte, err error) {
+	for range 10 {
+		b, err = os.ReadFile("/proc/" + strconv.Itoa(s.Pid) + "/environ")
+		if err = gone(err); err != nil || len(b) > 0 || !orphan {
+			return b, err
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return b, err
 }
 
 // rememberLocked keeps what the next look needs: the members, the founders whose group or session has somebody in
@@ -238,15 +261,26 @@ func signalAll(list []Identity, sig syscall.Signal) error {
 // SignalLeader sends sig to the leader. ErrGone when it has ended.
 func (m *Members) SignalLeader(sig syscall.Signal) error { return m.Leader().Signal(sig) }
 
-// Empty reports whether no member is left, by two looks: what was forked in a corner of the table that the first
-// one had passed is known to the second.
+// emptyRounds bounds how often Empty looks again because it could not see everybody.
+const emptyRounds = 32
+
+// Empty reports whether no member is left, by two looks at which nobody ended unseen: what was forked in a corner
+// that the first one had passed is there for the second.
 func (m *Members) Empty() (bool, error) {
-	for range 2 {
-		if list, err := m.List(); err != nil || len(list) > 0 {
+	calm := 0
+	for range emptyRounds {
+		found, err := m.look()
+		if err != nil || len(found.stats) > 0 {
 			return false, err
 		}
+		if !found.torn {
+			calm++
+		}
+		if calm == 2 {
+			break
+		}
 	}
-	return true, nil
+	return true, nil // on a system that is never calm, none was seen so many times
 }
 
 func (m *Members) String() string {

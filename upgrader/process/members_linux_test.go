@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const twoGenerations = `(sleep 1000 & echo $! >&3; sleep 1000 & echo $! >&3; echo end >&3; wait) & wait`
@@ -106,7 +107,7 @@ func TestDaemonByMarks(t *testing.T) {
 	}
 }
 
-// TestDaemonByAdoption: for a leader that another process made known, with members all over.
+// TestSetLeader: the main process is another one than the one that was started.
 func TestSetLeader(t *testing.T) {
 	instance := fmt.Sprintf("UPGRADER_TEST_INSTANCE=%d.leader", os.Getpid())
 	g := launch(t, self(t, "daemon", "DEPTH=2", instance))
@@ -266,11 +267,14 @@ func TestHoldingWhileHandedOn(t *testing.T) {
 	if err := os.WriteFile(script, []byte(`[ "$1" -gt 0 ] && { sh "$0" $(($1 - 1)) & exit; }; echo done >&3; exec sleep 1000`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := shell(t, `exec sh "$1" 60`, script)
+	cmd := shell(t, `exec sh "$1" 30`, script)
 	cmd.Env = append(os.Environ(), mark)
 	cmd.ExtraFiles = []*os.File{held}
 	g := launch(t, cmd)
 	m := NewMembers(g.leader, "", mark)
+	if err := g.pipe.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+		t.Fatal(err)
+	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -288,6 +292,7 @@ func TestHoldingWhileHandedOn(t *testing.T) {
 			break
 		}
 	}
+	<-over
 	g.line(t)
 	g.kill(t, m)
 }

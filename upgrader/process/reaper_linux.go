@@ -91,10 +91,11 @@ func (r *Reaper) pass(now time.Time) (next time.Duration, err error) {
 		return 0, err
 	}
 	// A peek shows the first zombie only, and that may be one that is left to its waiter: the table has the others.
-	all, err := table()
+	everybody, err := lookAtAll()
 	if err != nil {
 		return 0, err
 	}
+	all := everybody.stats
 	maps.DeleteFunc(r.ours, func(pid int, start uint64) bool { return all[pid].Start != start })
 	self, grace, lying := os.Getpid(), r.Grace, map[Identity]time.Time{}
 	if grace <= 0 {

@@ -111,7 +111,7 @@ func TestReaperRuns(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
-	for i := range 20 {
+	for i := range 10 {
 		g := launch(t, shell(t, `(sleep 0 & echo $! >&3); exit 0`))
 		orphan := number(t, g.line(t))
 		var cmd *exec.Cmd

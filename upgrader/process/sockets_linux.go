@@ -15,48 +15,58 @@ const holdingRounds = 32
 // Inodes are the inode numbers of all sockets that members hold. With an error it is what could be read: some
 // member's descriptors could not (it changed its user, and we are not root).
 func (m *Members) Inodes() (map[uint64]struct{}, error) {
-	stats, err := m.look()
+	found, err := m.look()
 	if err != nil {
 		return nil, err
 	}
 	inodes := map[uint64]struct{}{}
-	return inodes, eachSocket(stats, func(inode uint64) bool {
+	return inodes, eachSocket(found.stats, func(inode uint64) bool {
 		inodes[inode] = struct{}{}
 		return true
 	})
 }
 
 // Holding reports whether a member holds the socket with this inode number. A daemon that passes it on by forking
-// and exiting holds it all the time: no is the answer only if the members were the same before and after the look,
-// which goes over them in both directions (one member may hand it to another by SCM_RIGHTS). With an error the
-// answer is not known, and given as yes. A socket on its way between two members, in a queue, is held by neither.
+// and exiting holds it all the time: no is the answer only if the members were the same before and after the look
+// at their descriptors, nobody ended unseen meanwhile, and going over them in both directions found none (one member
+// may hand it to another). With an error the answer is not known, and given as yes. A socket on its way between two
+// members, in the queue of another socket, is held by neither.
 func (m *Members) Holding(inode uint64) (bool, error) {
 	before, err := m.look()
+	if err != nil {
+		return true, err
+	}
 	for range holdingRounds {
-		if err != nil {
-			return true, err
-		}
-		found := false
-		there := func(have uint64) bool {
-			found = found || have == inode
-			return !found
-		}
-		unread := eachSocket(before, there)
-		if !found {
-			back := slices.Clone(before)
-			slices.Reverse(back)
-			unread = errors.Join(unread, eachSocket(back, there))
-		}
+		found, unread := holds(before.stats, inode)
 		if found {
 			return true, nil
 		}
-		var after []stat
-		if after, err = m.look(); err == nil && sameMembers(before, after) {
+		after, err := m.look()
+		if err != nil {
+			return true, err
+		}
+		if !before.torn && !after.torn && sameMembers(before.stats, after.stats) {
 			return unread != nil, unread
 		}
 		before = after
 	}
-	return true, fmt.Errorf("process: %v change faster than they can be looked at", m)
+	return true, fmt.Errorf("process: %v: processes come and go faster than they can be looked at", m)
+}
+
+// holds looks at all descriptors, forth and back.
+func holds(stats []stat, inode uint64) (found bool, unread error) {
+	for range 2 {
+		unread = errors.Join(unread, eachSocket(stats, func(have uint64) bool {
+			found = found || have == inode
+			return !found
+		}))
+		if found {
+			return true, nil
+		}
+		stats = slices.Clone(stats)
+		slices.Reverse(stats)
+	}
+	return false, unread
 }
 
 func sameMembers(a, b []stat) bool {

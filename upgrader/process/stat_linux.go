@@ -23,7 +23,8 @@ type stat struct {
 }
 
 func readStat(pid int) (stat, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	var buffer [1024]byte // the name has 64 bytes at most, each of 50 numbers 20
+	b, err := readProc(pid, "stat", buffer[:])
 	if err != nil {
 		return stat{}, gone(err)
 	}
@@ -32,6 +33,40 @@ func readStat(pid int) (stat, error) {
 		return stat{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
 	return s, nil
+}
+
+// readProc reads the beginning of a file of /proc by plain system calls: package os would offer each to the poller
+// first, and a look reads hundreds.
+func readProc(pid int, file string, buffer []byte) ([]byte, error) {
+	fd, err := openProc("/proc/"+strconv.Itoa(pid)+"/"+file, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	have := 0
+	for have < len(buffer) {
+		n, err := unix.Read(fd, buffer[have:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		have += n
+	}
+	return buffer[:have], nil
+}
+
+func openProc(path string, flags int) (fd int, err error) {
+	for {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
 }
 
 // parseStat reads one line of /proc/PID/stat (proc_pid_stat(5)). The name, in parentheses, may hold anything.
@@ -73,31 +108,59 @@ func gone(err error) error {
 	return err
 }
 
-// table is one look at all processes.
-func table() (map[int]stat, error) {
-	dir, err := os.Open("/proc")
+// processes is one look at all of them.
+type processes struct {
+	stats map[int]stat
+	// torn: a process ended between its listing and its reading. What it was is not known, nor whether it had a
+	// child that was listed already.
+	torn bool
+}
+
+// chunk holds few entries: a process is read right after it was listed. The kernel lists by ascending pid, so that
+// whoever is forked meanwhile is, as a rule, still to come.
+const chunk = 256
+
+func lookAtAll() (processes, error) {
+	all := processes{stats: make(map[int]stat, 256)}
+	dir, err := openProc("/proc", unix.O_DIRECTORY)
 	if err != nil {
-		return nil, fmt.Errorf("process: list: %w", err)
+		return all, fmt.Errorf("process: list: %w", os.NewSyscallError("open", err))
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("process: list: %w", err)
-	}
-	all := make(map[int]stat, len(names))
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
+	defer unix.Close(dir)
+	var buffer [chunk]byte
+	names := make([]string, 0, chunk/16)
+	for {
+		n, err := unix.ReadDirent(dir, buffer[:])
+		if err == unix.EINTR {
 			continue
 		}
-		s, err := readStat(pid)
-		switch {
-		case err == nil:
-			all[pid] = s
-		case errors.Is(err, ErrGone), errors.Is(err, fs.ErrPermission): // ended, or hidden from us (hidepid)
-		default:
-			return nil, fmt.Errorf("process: list: %w", err)
+		if err != nil {
+			return all, fmt.Errorf("process: list: %w", os.NewSyscallError("getdents", err))
+		}
+		if n <= 0 {
+			return all, nil
+		}
+		_, _, names = unix.ParseDirent(buffer[:n], -1, names[:0])
+		for _, name := range names {
+			if pid, err := strconv.Atoi(name); err == nil {
+				if err := all.add(pid); err != nil {
+					return all, fmt.Errorf("process: list: %w", err)
+				}
+			}
 		}
 	}
-	return all, nil
+}
+
+func (p *processes) add(pid int) error {
+	s, err := readStat(pid)
+	switch {
+	case err == nil:
+		p.stats[pid] = s
+	case errors.Is(err, ErrGone):
+		p.torn = true
+	case errors.Is(err, fs.ErrPermission): // hidden from us (hidepid)
+	default:
+		return err
+	}
+	return nil
 }

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -229,22 +227,6 @@ func TestOpen(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestReadOnly(t *testing.T) {
-	needRoot(t)
-	cmd := exec.Command(os.Args[0], t.TempDir())
-	cmd.Env = append(os.Environ(), roleVariable+"=readonly")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	out, err := cmd.Output()
-	if err != nil {
-		t.Skipf("needs a mount namespace: %v %s", err, out)
-	}
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		if !strings.Contains(line, "read-only file system") {
-			t.Errorf("%q", line)
-		}
-	}
 }
 
 func write(t *testing.T, path, text string) {
