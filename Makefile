@@ -6,13 +6,12 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 GO          ?= go
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
-GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := v0.7.0
+GOTESTSUM   := v1.13.0
 
 # A test that failed is run again, twice at most; those that needed it are
 # listed at the end. Many failures at once are no accident: then it is red at once.
-RUN_TESTS := $(GO) run $(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
+RUN_TESTS := $(GO) run gotest.tools/gotestsum@$(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
 
 .PHONY: test setup check build unit integration bench image clean
 
@@ -25,12 +24,13 @@ check:
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r ls -d 2>/dev/null | xargs -r gofmt -l); \
 	if [ -n "$$files" ]; then echo "not gofmt'ed:"; echo "$$files"; exit 1; fi
 	@for os in linux windows darwin; do echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./...; done
-	@mkdir -p .tools; [ -x .tools/staticcheck ] || GOBIN=$(CURDIR)/.tools $(GO) install $(STATICCHECK)
-	@for os in linux windows; do echo "staticcheck $$os"; GOOS=$$os CGO_ENABLED=0 .tools/staticcheck ./...; done
+	@tools=$(CURDIR)/.tools/$(STATICCHECK); \
+	[ -x $$tools/staticcheck ] || GOBIN=$$tools $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK); \
+	for os in linux windows; do echo "staticcheck $$os"; GOOS=$$os CGO_ENABLED=0 $$tools/staticcheck ./...; done
 	$(GO) mod tidy -diff
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
@@ -44,7 +44,7 @@ bench:
 	$(GO) test ./integration -run '^$$' -bench . -benchtime=1x -timeout=60m
 
 image: build
-	docker build --target prebuilt --tag upgrader:$(VERSION) .
+	docker build --target prebuilt --tag upgrader .
 
 clean:
 	rm -rf bin .tools

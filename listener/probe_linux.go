@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -76,23 +79,13 @@ func (s *system) probeUntil(ctx context.Context, l *Lane) error {
 
 // probeLane connects to one lane and waits until the connection was accepted.
 func (s *system) probeLane(ctx context.Context, l *Lane) error {
-	d := net.Dialer{}
 	network, address := "unix", ""
 	if l.claim.at.network == "unix" {
 		address = filepath.Join(l.claim.dir.path, l.name)
 	} else {
 		network, address = "tcp", l.claim.Dial()
-		d.Control = func(_, _ string, raw syscall.RawConn) error {
-			var err error
-			if cerr := raw.Control(func(fd uintptr) { err = s.routeProbe(int(fd), l) }); cerr != nil {
-				return cerr
-			}
-			return err
-		}
-		d.SetMultipathTCP(false)
-		defer s.endProbe(l)
 	}
-	conn, err := d.DialContext(ctx, network, address)
+	conn, err := s.connect(ctx, l, network, address)
 	if err != nil {
 		return err
 	}
@@ -107,6 +100,60 @@ func (s *system) probeLane(ctx context.Context, l *Lane) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// connect connects to one lane. The group has forgotten the source port when
+// it returns: a connection that was made stays where it is.
+func (s *system) connect(ctx context.Context, l *Lane, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	if network != "unix" {
+		d.SetMultipathTCP(false)
+		d.Control = func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			if cerr := raw.Control(func(fd uintptr) { err = s.routeProbe(int(fd), l) }); cerr != nil {
+				return cerr
+			}
+			return err
+		}
+		defer s.endProbe(l)
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// dialLane connects to address, on the lane of gen if it is that of a claim.
+func (s *system) dialLane(ctx context.Context, gen int, network, address string) (net.Conn, error) {
+	if l := s.laneAt(gen, network, address); l != nil {
+		return s.connect(ctx, l, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// laneAt is the lane of gen that takes the connections to address; nil when
+// there is none, or when it is steered to anyhow.
+func (s *system) laneAt(gen int, network, address string) *Lane {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	to, _ := netip.ParseAddr(host) // of a name: nothing, and every claim of the port fits
+	s.lock()
+	defer s.unlock()
+	for _, c := range s.list {
+		at := c.at.addr
+		if c.at.network != "tcp" || strconv.Itoa(int(at.Port())) != port {
+			continue
+		}
+		if to.IsValid() && !at.Addr().IsUnspecified() && to.Unmap() != at.Addr().Unmap() {
+			continue
+		}
+		for _, l := range c.all {
+			if l.gen == gen && l.state == laneMember && !l.steered {
+				return l
+			}
+		}
+	}
+	return nil
 }
 
 // routeProbe binds the socket of a probe, so that its port is known before it

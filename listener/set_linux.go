@@ -217,6 +217,9 @@ func (c *claimSystem) readyLaneLocked(gen int) *Lane {
 				continue
 			}
 			if l.gen == 0 {
+				if l.beside {
+					_ = unix.SetNonblock(l.fd, !l.blocking) // cannot fail on a socket
+				}
 				l.gen, l.beside = gen, false
 				if c.serving == 0 {
 					c.serving = gen

@@ -252,3 +252,23 @@ func (s *system) close() error {
 	s.list = nil
 	return errors.Join(errs...)
 }
+
+func (s *system) lanesOn(c *Claim) []*Lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(c.all)
+}
+
+// isSteered holds for every lane: all are one socket.
+func (l *laneSystem) isSteered() bool { return true }
+
+// probe cannot be sent to one generation: whoever accepts would answer.
+func (s *system) probe(context.Context, int) error {
+	return fmt.Errorf("listener: probe a lane: %w", errSteering)
+}
+
+// dialLane dials: all lanes of a claim are one socket.
+func (s *system) dialLane(ctx context.Context, _ int, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}

@@ -28,8 +28,8 @@ func setOptions(fd int, options []Option) {
 	}
 }
 
-// open makes the socket of a lane of tcp or udp, all but bound. It is close-on-exec and, as guests of a dialect
-// expect, non-blocking. It is never Multipath TCP: a program cannot be attached through one (EOPNOTSUPP).
+// open makes the socket of a lane of tcp or udp, all but bound. It is close-on-exec, and non-blocking
+// until the caller knows better. It is never Multipath TCP: a program cannot be attached through one (EOPNOTSUPP).
 func open(e endpoint, options []Option) (fd int, err error) {
 	fd, err = unix.Socket(e.family, e.kind()|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, e.protocol())
 	if err != nil {

@@ -105,6 +105,11 @@ func (s *system) refuseUnixLocked(c *Claim) error {
 		if l.fd < 0 {
 			continue
 		}
+		// The flag is the guest's as well: it is put back as it was.
+		flags, err := unix.FcntlInt(uintptr(l.fd), unix.F_GETFL, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
 		_ = unix.SetNonblock(l.fd, true) // cannot fail on a socket
 		for {
 			client, _, err := unix.Accept4(l.fd, unix.SOCK_CLOEXEC)
@@ -113,7 +118,7 @@ func (s *system) refuseUnixLocked(c *Claim) error {
 			}
 			unix.Close(client)
 		}
-		_ = unix.SetNonblock(l.fd, !l.blocking || l.retired)
+		_ = unix.SetNonblock(l.fd, flags&unix.O_NONBLOCK != 0)
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ type process struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *bufio.Reader
+	watch *time.Timer // kills it when it does not answer
 	ended bool
 }
 
@@ -64,8 +65,8 @@ func start(t *testing.T, cmd *exec.Cmd, files ...*os.File) *process {
 	must(t, err)
 	p.in, p.out = in, bufio.NewReader(out)
 	must(t, cmd.Start())
-	watch := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	t.Cleanup(func() { watch.Stop(); p.kill() })
+	p.watch = time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() { p.watch.Stop(); p.kill() })
 	return p
 }
 
@@ -84,6 +85,7 @@ func role(t *testing.T, name string, env []string, args []string, files ...*os.F
 
 func (p *process) line() string {
 	p.t.Helper()
+	p.watch.Reset(patience)
 	line, err := p.out.ReadString('\n')
 	if err != nil {
 		p.t.Fatalf("child %v ended after %q: %v", p.cmd.Args, line, err)
@@ -121,6 +123,7 @@ func (p *process) kill() {
 // quit lets the child end by itself.
 func (p *process) quit() {
 	p.t.Helper()
+	p.watch.Reset(patience)
 	p.ended = true
 	must(p.t, p.in.Close())
 	must(p.t, p.cmd.Wait())

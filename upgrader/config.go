@@ -95,6 +95,8 @@ type Config struct {
 	DieWithParent  bool       // the server is killed when we die
 	Terminal       bool       // we are in the foreground of a terminal: the server shares our process group
 
+	Ignored []syscall.Signal // signals that the server finds ignored, as nohup(1) means it
+
 	Stdin, Stdout, Stderrs *os.File // given to the server and written to; nil: ours
 
 	Observe func(Event) // told what happens, from the loop: must not block; nil: nobody

@@ -17,6 +17,7 @@ func (s *Service) probation(g *generation) {
 	}
 	ctx, cancel := context.WithCancel(g.run)
 	s.probing = cancel
+	options := s.probeOptions(g)
 	s.spawn(func() {
 		over := time.NewTimer(s.config.Probation)
 		defer over.Stop()
@@ -34,7 +35,7 @@ func (s *Service) probation(g *generation) {
 				})
 				return
 			case <-tick.C:
-				if err := s.checkHealth(ctx); err != nil && ctx.Err() == nil {
+				if err := s.checkHealth(ctx, options); err != nil && ctx.Err() == nil {
 					s.tell(func() { s.unhealthy(g, err) })
 					return
 				}
@@ -44,13 +45,13 @@ func (s *Service) probation(g *generation) {
 }
 
 // checkHealth asks the configured check once.
-func (s *Service) checkHealth(ctx context.Context) error {
+func (s *Service) checkHealth(ctx context.Context, o *ready.Options) error {
 	if s.config.Health == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return ready.Once(ctx, *s.config.Health, nil)
+	return ready.Once(ctx, *s.config.Health, o)
 }
 
 // unhealthy rolls g back: it lives, but its check fails.

@@ -3,6 +3,7 @@ package upgrader
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -59,7 +60,8 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
 	case ready.Auto:
 	default:
-		return func(ctx context.Context) error { return ready.Run(ctx, spec, nil) }
+		o := s.probeOptions(g)
+		return func(ctx context.Context) error { return ready.Run(ctx, spec, o) }
 	}
 	switch {
 	case s.notifies:
@@ -80,6 +82,21 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	}
 }
 
+// probeOptions have checks reach g and not its predecessor at the same
+// address, and commands run where the server does.
+func (s *Service) probeOptions(g *generation) *ready.Options {
+	o := &ready.Options{
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return s.set.Dial(ctx, g.number, network, address)
+		},
+		Dir: s.config.Dir, // they are waited for long before the reaper takes an interest
+	}
+	if g.recipe != nil {
+		o.Env = append(slices.Clone(g.recipe.env), "MAINPID="+itoa(g.pid()), "UPGRADER_GENERATION="+itoa(g.number))
+	}
+	return o
+}
+
 // streams reports whether clients connect to a lane of g.
 func (s *Service) streams(g *generation) bool {
 	return slices.ContainsFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return l.Claim().Network() != "udp" })
@@ -89,12 +106,12 @@ func (s *Service) streams(g *generation) bool {
 // g. It runs in the goroutine that reads it.
 func (s *Service) heard(g *generation, m notify.Message) {
 	if !g.members.Has(m.Pid) {
-		s.tell(func() {
+		_ = s.ask(g.run, func() {
 			s.note(g, "", fmt.Errorf("a message on its notify socket came from pid %d, which is not of this generation: ignored", m.Pid))
 		})
 		return
 	}
-	s.tell(func() {
+	_ = s.ask(g.run, func() { // a barrier behind it is answered when this is done
 		if m.Status != "" {
 			g.said = m.Status
 			s.observe(Event{What: EventStatus, Generation: g.number, Pid: m.Pid, Message: m.Status})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
@@ -98,7 +99,7 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	if err != nil {
 		return l, err
 	}
-	order := launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent}
+	order := launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
 	g.recipe.order(&order)
 	if u := s.config.User; u != nil {
 		order.Uid, order.Gid, order.Groups = &u.Uid, &u.Gid, u.Groups

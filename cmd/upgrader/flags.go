@@ -100,6 +100,13 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if c.Dialects, err = dialect.Parse(f.dialects); err != nil {
 		return c, fmt.Errorf("--dialect: %w", err)
 	}
+	var lanes []dialect.Lane
+	for _, a := range c.Listen {
+		lanes = append(lanes, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network})
+	}
+	if err := dialect.Check(c.Dialects, lanes); err != nil {
+		return c, fmt.Errorf("--listen: %w", err)
+	}
 	if c.Ready, err = ready.Parse(f.ready); err != nil {
 		return c, fmt.Errorf("--ready: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/upgrader/upgrader/upgrader/launch"
 )
@@ -56,5 +57,5 @@ func run(args []string) int {
 
 // complain prints an error on one line, the way out included.
 func complain(err error) {
-	fmt.Fprintf(os.Stderr, "upgrader: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(os.Stderr, "upgrader: %s\n", strings.TrimPrefix(oneLine(err.Error()), "upgrader: "))
 }

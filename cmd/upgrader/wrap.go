@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/upgrader/upgrader/upgrader"
+	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
 // wrap runs the service until it has stopped. The exit status is the server's
@@ -36,7 +38,11 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		up.tell(e)
 	}
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, ours()...)
+	c.Ignored = launch.Ignored()
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads must not end us
+	signal.Notify(signals, slices.DeleteFunc(ours(), func(sig os.Signal) bool {
+		return slices.Contains(c.Ignored, sig.(syscall.Signal)) // as nohup wants it
+	})...)
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	defer close(done)

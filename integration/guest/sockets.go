@@ -12,12 +12,12 @@ import (
 // sockets are the descriptors that a dialect left in the environment.
 type sockets struct {
 	files []named
-	next  int // of those, for plain "env"
 }
 
 type named struct {
-	name string
-	file *os.File
+	name  string
+	file  *os.File
+	taken bool
 }
 
 // newSockets reads the environment as a server of that dialect does: strictly.
@@ -28,7 +28,7 @@ func newSockets(dialect string) (*sockets, error) {
 		if err != nil {
 			return fmt.Errorf("descriptor %q: %w", number, err)
 		}
-		s.files = append(s.files, named{name, os.NewFile(uintptr(fd), name)})
+		s.files = append(s.files, named{name: name, file: os.NewFile(uintptr(fd), name)})
 		return nil
 	}
 	switch dialect {
@@ -92,7 +92,7 @@ func (s *sockets) systemd() error {
 		if len(names) > 0 {
 			name = names[i]
 		}
-		s.files = append(s.files, named{name, os.NewFile(uintptr(3+i), name)})
+		s.files = append(s.files, named{name: name, file: os.NewFile(uintptr(3+i), name)})
 	}
 	return nil
 }
@@ -104,19 +104,17 @@ func fields(s, separator string) []string {
 // take gives the descriptor that an address of the form env or env:NAME means.
 func (s *sockets) take(address string) (*os.File, error) {
 	_, name, byName := strings.Cut(address, ":")
-	if !byName {
-		if s.next >= len(s.files) {
-			return nil, fmt.Errorf("the environment holds %d sockets, one more is needed", len(s.files))
-		}
-		s.next++
-		return s.files[s.next-1].file, nil
-	}
-	for _, f := range s.files {
-		if f.name == name {
+	for i := range s.files {
+		f := &s.files[i]
+		if !f.taken && (!byName || f.name == name) {
+			f.taken = true
 			return f.file, nil
 		}
 	}
-	return nil, fmt.Errorf("the environment holds no socket named %q", name)
+	if byName {
+		return nil, fmt.Errorf("the environment holds no socket named %q", name)
+	}
+	return nil, fmt.Errorf("the environment holds %d sockets, one more is needed", len(s.files))
 }
 
 func fromEnvironment(address string) bool {

@@ -141,6 +141,10 @@ func (r *run) listen(t *task, n notification, e *Event) answer {
 		e.Err = because("it is no lane")
 		return pass
 	}
+	if k, err := t.protocol(n.fd()); err == nil && k.sort != unix.SOCK_STREAM {
+		e.Err = because("it is no stream")
+		return pass // to EOPNOTSUPP
+	}
 	if !r.waiting(n) {
 		e.Outcome, e.Err = Gone, because("the task is gone")
 		return pass

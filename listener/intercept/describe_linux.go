@@ -121,15 +121,9 @@ func (r *run) look(t *task, fd int, a address, s *listener.Socket) error {
 // of the protocol, which every socket tells as an extended attribute, and two
 // options were learned when they were set. Other options are not known.
 func (r *run) guess(t *task, fd int, inode uint64, a address, s *listener.Socket) error {
-	path := t.path("fd/" + strconv.Itoa(fd))
-	name := make([]byte, 64)
-	n, err := unix.Getxattr(path, "system.sockprotoname", name)
+	k, err := t.protocol(fd)
 	if err != nil {
-		return fmt.Errorf("intercept: protocol of socket: %w", err)
-	}
-	k, ok := kindNamed(string(name[:n]))
-	if !ok {
-		return because("it is neither TCP nor UDP")
+		return err
 	}
 	if err := fill(k, a, s); err != nil {
 		return err
@@ -161,6 +155,20 @@ func (r *run) guess(t *task, fd int, inode uint64, a address, s *listener.Socket
 		})
 	}
 	return nil
+}
+
+// protocol tells the kind of a socket by its attribute.
+func (t *task) protocol(fd int) (kind, error) {
+	name := make([]byte, 64)
+	n, err := unix.Getxattr(t.path("fd/"+strconv.Itoa(fd)), "system.sockprotoname", name)
+	if err != nil {
+		return kind{}, fmt.Errorf("intercept: protocol of socket: %w", err)
+	}
+	k, ok := kindNamed(string(name[:n]))
+	if !ok {
+		return kind{}, because("it is neither TCP nor UDP")
+	}
+	return k, nil
 }
 
 // kindNamed reads the kernel's name of a protocol (struct proto), which ends

@@ -19,7 +19,7 @@ import (
 
 // lanes is a Handler that makes one group of SO_REUSEPORT sockets per address.
 type lanes struct {
-	t        *testing.T
+	t        testing.TB
 	bindErr  error              // if set, every answer to bind
 	entering func(Request)      // if set, called at each bind
 	backlog  int                // 0: 4096
@@ -34,11 +34,10 @@ type lanes struct {
 type lane struct {
 	file     *os.File
 	inode    uint64
-	udp      bool
 	listened int
 }
 
-func newLanes(t *testing.T) *lanes {
+func newLanes(t testing.TB) *lanes {
 	h := &lanes{t: t, by: map[string][]*lane{}, inodes: map[uint64]*lane{}, guests: map[int]bool{}}
 	t.Cleanup(func() {
 		h.mu.Lock()
@@ -109,9 +108,6 @@ func (h *lanes) Listen(r Request) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.inodes[r.Inode]
-	if l.udp {
-		return ErrPass
-	}
 	l.listened++
 	backlog := h.backlog
 	if backlog == 0 {
@@ -180,7 +176,7 @@ func makeLane(s listener.Socket) (*lane, error) {
 		_ = file.Close() // only a socket
 		return nil, err
 	}
-	return &lane{file: file, inode: st.Ino, udp: s.Network == "udp"}, nil
+	return &lane{file: file, inode: st.Ino}, nil
 }
 
 func sockaddrOf(family int, a netip.AddrPort) unix.Sockaddr {
@@ -193,7 +189,7 @@ func sockaddrOf(family int, a netip.AddrPort) unix.Sockaddr {
 // free is an address with a port that nobody has, outside the range that the
 // kernel gives out. host "" is one of the loopback's many addresses, drawn by
 // lot, so that two runs of the tests do not meet.
-func free(t *testing.T, host string) string {
+func free(t testing.TB, host string) string {
 	t.Helper()
 	for range 1000 {
 		h := host

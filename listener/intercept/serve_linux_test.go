@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -111,7 +112,6 @@ func TestPacket(t *testing.T) {
 		for _, tt := range []struct{ network, host string }{{"udp4", ""}, {"udp6", "::1"}} {
 			t.Run(tt.network, func(t *testing.T) {
 				addr := free(t, tt.host)
-				o := o
 				g := startGuest(t, o, "packet", tt.network, addr)
 				h.lane(g.expect("ready"))
 				if e := g.event("bind"); e.Outcome != Injected || e.Err != nil {
@@ -402,10 +402,9 @@ func TestHandOver(t *testing.T) {
 			t.Fatalf("serve: %v", err)
 		}
 		h.entering = nil
-		g.serve(o) // the listen is this one's, on a lane that it did not inject
-		h.lane(g.expect("ready"))
-		if e := g.event("listen"); e.Outcome != Listened {
-			t.Errorf("%+v", e)
+		g.serve(o) // the listen is mostly this one's, on a lane that it did not inject
+		if l := h.lane(g.expect("ready")); l.listened != 1 {
+			t.Errorf("listened %d times", l.listened)
 		}
 		dial(t, "tcp4", addr, "handed over")
 		g.finish()
@@ -417,7 +416,11 @@ func TestHandOver(t *testing.T) {
 func TestSignals(t *testing.T) {
 	eachMode(t, func(t *testing.T, o guestOptions, h *lanes) {
 		o.Interruptible = true
+		var calls atomic.Int32
 		h.entering = func(r Request) {
+			if calls.Add(1)%3 == 0 {
+				return // else no call would ever get through
+			}
 			for range 3 {
 				if err := unix.Tgkill(r.Tgid, r.Pid, unix.SIGUSR1); err != nil {
 					t.Errorf("signal: %v", err)
@@ -460,11 +463,5 @@ func TestAsNobody(t *testing.T) {
 	}
 	if !strings.Contains(string(out), "--- PASS: TestListen") {
 		t.Errorf("nothing was tested:\n%s", out)
-	}
-}
-
-func BenchmarkBind(b *testing.B) {
-	if err := Supported(); err != nil {
-		b.Skipf("seccomp user notification: %v", err)
 	}
 }

@@ -106,6 +106,36 @@ func TestOuterListener(t *testing.T) {
 	}
 }
 
+// TestOlderKernels: where close_range(2) is missing, and where a sandbox forbids unshare(2) as well.
+func TestOlderKernels(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := tool(t, "sh")
+	for name, refused := range map[string]map[uint32]unix.Errno{
+		"without close_range":             {unix.SYS_CLOSE_RANGE: unix.ENOSYS},
+		"without close_range and unshare": {unix.SYS_CLOSE_RANGE: unix.EPERM, unix.SYS_UNSHARE: unix.EPERM},
+		"without pidfds":                  {unix.SYS_PIDFD_OPEN: unix.ENOSYS, unix.SYS_PIDFD_SEND_SIGNAL: unix.ENOSYS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			program := []Instruction{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}}
+			for call, errno := range refused {
+				program = append(program,
+					Instruction{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jt: 0, Jf: 1},
+					Instruction{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)})
+			}
+			program = append(program, Instruction{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+			child := filtered(t, Order{
+				Path: self, Args: []string{self, sh}, Env: append(os.Environ(), roleVariable+"=pass"), Filter: program,
+			})
+			if status, err := child.Wait(); err != nil || !status.Success() {
+				t.Errorf("%v, %v", status, err)
+			}
+		})
+	}
+}
+
 func hasCapability(t *testing.T, capability uint) bool {
 	t.Helper()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -265,6 +265,38 @@ func TestOwnGroup(t *testing.T) {
 	}
 }
 
+// TestTerminal: the group gets the foreground although it asks from the background.
+func TestTerminal(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("needs a pseudo terminal:", err)
+	}
+	defer master.Close()
+	raw, err := master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var number int
+	if err := errors.Join(raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}), err); err != nil {
+		t.Skip("needs a pseudo terminal:", err)
+	}
+	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("needs a pseudo terminal:", err)
+	}
+	defer terminal.Close()
+	cmd := role(t, "terminal", tool(t, "sleep"), "1000")
+	cmd.ExtraFiles = []*os.File{terminal}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
+	if got := output(t, cmd); got != "foreground: true" {
+		t.Error(got)
+	}
+}
+
 func TestDieWithParent(t *testing.T) {
 	cmd := role(t, "die", tool(t, "sleep"), "1000")
 	pid := orphan(t, cmd)

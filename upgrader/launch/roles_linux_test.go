@@ -44,6 +44,35 @@ func roles() map[string]func() error {
 			_, err = child.Wait()
 			return err
 		},
+		// Passes its stdin at many numbers to a shell that looks at what it has.
+		"pass": func() error {
+			o := Order{Path: os.Args[1], Args: []string{"sh", "-c", `for n in 3 4 5 6 7 8 9 10 11; do test -e /proc/$$/fd/$n || exit 5; done; test ! -e /proc/$$/fd/12`}}
+			for n := 3; n < 12; n++ {
+				o.Files = append(o.Files, Passed{os.Stdin, n})
+			}
+			child, err := start(context.Background(), o)
+			if err != nil {
+				return err
+			}
+			status, err := child.Wait()
+			if err == nil && !status.Success() {
+				err = errors.New(status.String())
+			}
+			return err
+		},
+		// Gives its terminal, descriptor 3, to a command in a group of its own; prints whether it has it.
+		"terminal": func() error {
+			terminal := os.NewFile(3, "terminal")
+			child, err := start(context.Background(), Order{Path: os.Args[1], Args: os.Args[1:], OwnGroup: true, Terminal: terminal})
+			if err != nil {
+				return err
+			}
+			group, err := unix.IoctlGetInt(3, unix.TIOCGPGRP)
+			fmt.Println("foreground:", group == child.Pid)
+			_ = child.Signal(unix.SIGKILL) // ended already is as good
+			_, _ = child.Wait()
+			return err
+		},
 		// Asks for a filter of its own and prints whether there is one already.
 		"filter": func() error {
 			_, err := start(context.Background(), Order{Path: os.Args[1], Filter: filterFor(unix.SYS_BIND)})

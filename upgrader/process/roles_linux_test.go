@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // deadline is for facts that are waited for.
@@ -47,7 +50,8 @@ func role(name string) int {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			return cmd.Start()
 		},
-		"stay": stay,
+		"stay":     stay,
+		"headless": headless,
 	}[name](); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 4
@@ -62,6 +66,38 @@ func stay() error {
 	}
 	time.Sleep(time.Hour)
 	return nil
+}
+
+// headless goes on without its first thread.
+func headless() error {
+	stays := make(chan struct{})
+	for range 2 { // two of them: one may be on the first thread
+		go func() {
+			runtime.LockOSThread()
+			first := unix.Gettid() == os.Getpid()
+			stays <- struct{}{}
+			if !first {
+				_ = unix.Pause() // until it is killed
+			}
+			runtime.UnlockOSThread()
+		}()
+		<-stays
+	}
+	other := make(chan struct{})
+	for range 100 { // each keeps its thread, so that the runtime comes to the first one before it makes many
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() != os.Getpid() {
+				other <- struct{}{}
+				select {}
+			}
+			fmt.Fprintln(os.NewFile(3, "pipe"), "ready")
+			_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0) // of this thread alone
+		}()
+		<-other
+	}
+	fmt.Fprintln(os.NewFile(3, "pipe"), "the first thread is not to be had")
+	return stay()
 }
 
 // guest is a process tree of a test; all of it holds the write end of a pipe as descriptor 3.
@@ -94,7 +130,11 @@ func launch(t *testing.T, cmd *exec.Cmd) *guest {
 		t.Fatal(err)
 	}
 	g := &guest{cmd: cmd, pipe: r, reader: bufio.NewReader(r), leader: s.Identity}
-	t.Cleanup(func() { _ = r.Close() })
+	t.Cleanup(func() {
+		_ = r.Close()
+		_ = cmd.Process.Kill() // ended already is what a test sees to, unless it failed
+		_ = cmd.Wait()
+	})
 	return g
 }
 

@@ -152,7 +152,7 @@ func readPid(r io.Reader) int {
 func (p *PidFile) Remove() error {
 	err := removeOurs(p.path, p.info)
 	if p.file != nil {
-		_ = p.file.Close() // it was synced
+		_ = p.file.Close() // nothing is written to it any more
 		p.file = nil
 	}
 	return err

@@ -48,8 +48,7 @@ func (d *Dir) Save(payload json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("state: encode the state: %w", err)
 	}
-	_, err = writeFile(d.Join(savedName), append(data, '\n'), 0o600)
-	return err
+	return writeDurably(d.Join(savedName), append(data, '\n'), 0o600)
 }
 
 // Load gives the last state of this boot. Any of the errors above means that

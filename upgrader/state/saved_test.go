@@ -78,7 +78,7 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestSaveIsWholeAfterKill(t *testing.T) {
 	d := open(t)
-	for range 5 {
+	for range 3 {
 		p := start(t, "save", nil, d.Path())
 		p.kill()
 		data, err := d.Load()

@@ -12,8 +12,9 @@ import (
 // temporaryMark is in the names of files that are not whole yet.
 const temporaryMark = ".upgrader-tmp-"
 
-// writeFile replaces path by a file with data, durably and in one step. It
-// refuses to replace what is not a regular file.
+// writeFile replaces path by a file with data, in one step. It refuses to
+// replace what is not a regular file. It does not wait for the disk: pids mean
+// nothing after the next boot.
 func writeFile(path string, data []byte, mode fs.FileMode) (fs.FileInfo, error) {
 	f, err := temporary(path, data, mode)
 	if err != nil {
@@ -22,11 +23,34 @@ func writeFile(path string, data []byte, mode fs.FileMode) (fs.FileInfo, error) 
 	return closeAndReplace(f, path)
 }
 
+// writeDurably is writeFile of what has to be whole whatever happens to the
+// machine.
+func writeDurably(path string, data []byte, mode fs.FileMode) error {
+	f, err := temporary(path, data, mode)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		_ = f.Close()           // the error is told
+		_ = os.Remove(f.Name()) // likewise
+		return fmt.Errorf("state: write %s: %w", path, bare(err))
+	}
+	if _, err := closeAndReplace(f, path); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("state: write %s: %w", path, bare(err))
+	}
+	return nil
+}
+
 // closeAndReplace renames what temporary made to path, closed: not every
 // system renames an open file.
 func closeAndReplace(f *os.File, path string) (fs.FileInfo, error) {
 	info, err := f.Stat()
-	_ = f.Close() // it was synced
+	if e := f.Close(); err == nil {
+		err = e
+	}
 	if err == nil {
 		err = rename(f.Name(), path)
 	}
@@ -60,9 +84,6 @@ func temporary(path string, data []byte, mode fs.FileMode) (f *os.File, err erro
 	if _, err = f.Write(data); err != nil {
 		return nil, err
 	}
-	if err = f.Sync(); err != nil {
-		return nil, err
-	}
 	return f, nil
 }
 
@@ -75,13 +96,9 @@ func replace(f *os.File, path string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// rename moves a temporary file to path, durably, or removes it.
+// rename moves a temporary file to path, or removes it.
 func rename(from, path string) error {
-	err := os.Rename(from, path)
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := os.Rename(from, path); err != nil {
 		_ = os.Remove(from) // the error is told
 		return fmt.Errorf("state: write %s: %w", path, bareLink(err))
 	}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	case "flood":
 		line := bytes.Repeat([]byte("flood "), 1000)
 		line[len(line)-1] = '\n'
-		for range 16 << 20 / len(line) {
+		for range 8 << 20 / len(line) {
 			if _, err := os.Stderr.Write(line); err != nil {
 				os.Exit(1)
 			}

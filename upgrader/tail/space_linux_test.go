@@ -32,13 +32,17 @@ func places(t *testing.T) map[string]string {
 	return at
 }
 
-const testMax = 1 << 20
+const testMax = 512 << 10
 
 // Whatever way the file system has, nothing is lost and nothing is doubled,
 // and the disk gets its space back.
 func TestEveryByteOnce(t *testing.T) {
-	for name, dir := range places(t) {
+	places := places(t)
+	for name, dir := range places {
 		for how, first := range map[string]releaser{"collapse": collapse, "punch": punch, "truncate": truncate} {
+			if name != "memory" && how == "truncate" && len(places) > 1 {
+				continue // the same everywhere
+			}
 			t.Run(name+"/"+how, func(t *testing.T) {
 				out := &sink{}
 				tl := open(t, Config{Path: filepath.Join(dir, "stderr."+how), To: out, Max: testMax})
@@ -51,13 +55,21 @@ func TestEveryByteOnce(t *testing.T) {
 					defer tl.mu.Unlock()
 					return tl.sent == int64(want.Len())
 				}
-				for i := range 50 {
+				for i := range 20 {
 					line := strings.Repeat(string(rune('a'+i%26)), 100_000) + "\n"
 					want.WriteString(line)
-					write(t, tl, line)
-					// Never so far ahead that anything would be left out; and
-					// truncating loses what is written in that very moment.
-					if i%3 == 2 || how == "truncate" {
+					if how == "truncate" { // it loses what is written in that very moment
+						tl.mu.Lock()
+						_, err := tl.File().WriteString(line)
+						tl.mu.Unlock()
+						if err != nil {
+							t.Fatal(err)
+						}
+					} else {
+						write(t, tl, line)
+					}
+					// Never so far ahead that anything would be left out.
+					if i%2 == 1 || how == "truncate" {
 						until(t, "the writer caught up", caughtUp)
 					}
 				}
