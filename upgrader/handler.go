@@ -96,6 +96,9 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 	return st, err
 }
 
+// Handler is the service for the control socket and the HTTP API.
+func (s *Service) Handler() control.Handler { return handler{s} }
+
 // handler is the service as the control socket sees it.
 type handler struct{ *Service }
 

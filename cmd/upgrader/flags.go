@@ -30,6 +30,8 @@ type flags struct {
 	stopSignal, swapSignal, reloadSignal string
 	user, umask                          string
 	logFormat, logLevel                  string
+	http, httpToken                      string
+	id, zone, kind                       string
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -67,6 +69,11 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&c.EnvFile, "env-file", "", "`FILE` of KEY=VALUE lines for the server, read again at each start")
 	set.StringVar(&f.user, "user", "", "`USER[:GROUP]` that the server runs as")
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
+	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
+	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
+	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API")
+	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API")
+	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }

@@ -46,9 +46,15 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	defer close(done)
+	api, err := f.openHTTP(c.Name, log)
+	if err != nil {
+		return err
+	}
 	exited, err := upgrader.Run(context.Background(), c, func(s *upgrader.Service) {
 		go obey(s, signals, done, c.Terminal)
+		api.serve(s)
 	})
+	api.close()
 	switch {
 	case errors.Is(err, upgrader.ErrUsage):
 		return &exit{exitUsage, err}

@@ -454,7 +454,7 @@ func TestAsNobody(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestListen|TestReusePort|TestEpollBeforeBind|TestOptions|TestKilledInTheMiddle|TestProbe)$", "-test.v")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestListen|TestReusePort|TestEpollBeforeBind|TestOptions|TestKilledInTheMiddle|TestProbe)$", "-test.v", "-test.timeout=2m")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: false}}
 	out, err := cmd.CombinedOutput()
