@@ -4,9 +4,16 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// How long a lane that was closed is given to leave, with the lock held.
+const (
+	ghostLooks = 20
+	ghostPause = 500 * time.Microsecond
 )
 
 // order is the bookkeeping of a SO_REUSEPORT group: which member has which index. It mirrors
@@ -123,11 +130,8 @@ func (s *system) detachLocked(l *Lane) {
 		// Leaves the group at once, even while a straggler has a duplicate.
 		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR) // fails only for one that has left by itself
 	case "udp":
-		unix.Close(l.fd)
-		l.fd = -1
-		if s.existsLocked(l) {
-			l.retired = true // somebody has a duplicate: it is a member until reconcileLocked misses it
-			return
+		if !s.closeUDPLocked(l) {
+			return // somebody has a duplicate: it is a member until reconcileLocked misses it
 		}
 	}
 	if l.fd >= 0 {
@@ -136,6 +140,23 @@ func (s *system) detachLocked(l *Lane) {
 	c.members = removed(c.members, i)
 	s.forgetLocked(l)
 	s.reattachLocked(c, before)
+}
+
+// closeUDPLocked closes a lane of udp and tells whether it has left its group. A process that is between fork and exec has a
+// duplicate of every descriptor: none may begin to be now, and one that has just begun drops its own in no time.
+func (s *system) closeUDPLocked(l *Lane) bool {
+	syscall.ForkLock.RLock()
+	unix.Close(l.fd)
+	syscall.ForkLock.RUnlock()
+	l.fd = -1
+	for range ghostLooks {
+		if !s.existsLocked(l) {
+			return true
+		}
+		time.Sleep(ghostPause)
+	}
+	l.retired, l.ghost = true, time.Now()
+	return false
 }
 
 // reattachLocked attaches the program again if what it has to say has changed.

@@ -16,6 +16,7 @@ import (
 const (
 	graceAfterError = 100 * time.Millisecond // before accepting again (EMFILE)
 	orphanLook      = time.Second            // between looks for members that leave without a word
+	ghostLook       = 5 * time.Millisecond   // the same, soon after a lane was closed that somebody else has
 )
 
 func (s *system) startLocked() error {
@@ -155,6 +156,9 @@ func (s *system) sweepClaimLocked(c *Claim, now time.Time) time.Duration {
 			}
 		}
 	}
+	if s.foldLocked(c, now) && (wait < 0 || s.cfg.RescueTime < wait) {
+		wait = s.cfg.RescueTime
+	}
 	return wait
 }
 
@@ -170,6 +174,9 @@ func (s *system) sweepLaneLocked(l *Lane, now time.Time) (gone bool, left time.D
 		s.reconcileLocked(c)
 		if l.state == laneGone {
 			return true, 0
+		}
+		if now.Sub(l.ghost) < orphanLook {
+			return false, ghostLook
 		}
 		return false, orphanLook
 	}

@@ -199,6 +199,7 @@ func (s *system) endProbe(l *Lane) {
 		if err := s.attachLocked(c); err != nil {
 			s.note(Failed, c, l.gen, err)
 		}
+		s.kickLocked() // what had to wait for the end of the probe
 	}
 }
 

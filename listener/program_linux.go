@@ -34,7 +34,11 @@ func program(members []int) []bpf.Instruction {
 
 // programLocked is what the group of c has to say: who is steered to, and where a probe goes that is under way.
 func (c *claimSystem) programLocked() []bpf.Instruction {
-	insns := program(indices(c.members))
+	to := indices(c.members)
+	if i := slices.Index(c.members, c.fold); c.fold != nil && i >= 0 {
+		to = []int{i}
+	}
+	insns := program(to)
 	if c.route != nil {
 		if i := slices.Index(c.members, c.route.lane); i >= 0 {
 			insns = append(c.route.instructions(i), insns...)

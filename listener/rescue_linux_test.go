@@ -50,11 +50,11 @@ func TestLateClient(t *testing.T) {
 func TestQueueOfDead(t *testing.T) {
 	t.Parallel()
 	for _, spec := range []string{"tcp4://127.0.0.1:0", "unix"} {
+		if spec == "unix" {
+			spec = "unix://" + filepath.Join(t.TempDir(), "s") // before the set: it is to be gone first
+		}
 		events := count(t)
 		s := newSet(t, Config{RescueTime: time.Hour, Observe: events.observe})
-		if spec == "unix" {
-			spec = "unix://" + filepath.Join(t.TempDir(), "s")
-		}
 		c := claim(t, s, spec)
 		lane(t, s, c, 1)
 		var clients []net.Conn

@@ -54,6 +54,7 @@ type claimSystem struct {
 	intact  bool             // adopted from one who handed everything over: the order is known
 	links   map[string]*link // clients of udp that are relayed
 	route   *probeRoute      // a probe that is under way
+	fold    *Lane            // takes all clients while others leave
 }
 
 type laneSystem struct {
@@ -70,7 +71,8 @@ type laneSystem struct {
 	deaf           bool // cannot be watched any more
 	watched        bool // the keeper may be inside poll(2) with it
 	expires, pause time.Time
-	name           string // a unix lane's own name in the directory
+	ghost          time.Time // since when it has been closed, and there all the same
+	name           string    // a unix lane's own name in the directory
 	options        []Option
 	blocking       bool
 }
