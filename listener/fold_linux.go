@@ -19,6 +19,8 @@ func (s *system) foldLocked(c *Claim, now time.Time) bool {
 		switch {
 		case l.steered:
 			steered++
+		case l.watched && c.at.network != "tcp": // the keeper waits on it: closing would not take it out
+			return false
 		case l.fd < 0 || !l.retired || l.expires.IsZero() || now.Before(l.expires) || now.Before(l.pause):
 			return false // it is in use, or not yet due
 		default:

@@ -42,17 +42,14 @@ func (p probeRoute) instructions(index int) []bpf.Instruction {
 }
 
 func (s *system) probe(ctx context.Context, gen int) error {
-	var lanes []*Lane
-	s.lock()
-	for _, c := range s.list {
-		i := slices.IndexFunc(c.all, func(l *Lane) bool { return l.gen == gen && l.state == laneMember })
-		if i >= 0 && c.at.network != "udp" {
-			lanes = append(lanes, c.all[i])
+	lanes := s.probed(gen)
+	for pause := time.Millisecond; len(lanes) == 0; pause = min(2*pause, 100*time.Millisecond) {
+		select {
+		case <-time.After(pause): // a guest that binds by itself may still do so
+		case <-ctx.Done():
+			return ErrNoLane
 		}
-	}
-	s.unlock()
-	if len(lanes) == 0 {
-		return ErrNoLane
+		lanes = s.probed(gen)
 	}
 	for _, l := range lanes {
 		if err := s.probeUntil(ctx, l); err != nil {
@@ -60,6 +57,20 @@ func (s *system) probe(ctx context.Context, gen int) error {
 		}
 	}
 	return nil
+}
+
+// probed are the lanes of gen that a probe goes to: one on each stream claim.
+func (s *system) probed(gen int) []*Lane {
+	s.lock()
+	defer s.unlock()
+	var lanes []*Lane
+	for _, c := range s.list {
+		i := slices.IndexFunc(c.all, func(l *Lane) bool { return l.gen == gen && l.state == laneMember })
+		if i >= 0 && c.at.network != "udp" {
+			lanes = append(lanes, c.all[i])
+		}
+	}
+	return lanes
 }
 
 // probeUntil tries until a probe was accepted.

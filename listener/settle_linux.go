@@ -14,7 +14,7 @@ const (
 	settleLooks = 3                    // quiet looks in a row, at the least
 	// freshFor is how long a client that connected and has sent nothing is expected to send something. Browsers keep
 	// connections in reserve: such a one must not hold a swap up.
-	freshFor = 100 * time.Millisecond
+	freshFor = time.Second
 )
 
 func (s *system) settle(ctx context.Context, gen int, o SettleOptions) (Settled, error) {

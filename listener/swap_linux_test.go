@@ -157,6 +157,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 			if n := events.of(RescueLost) + events.of(Failed); n > 0 {
 				t.Errorf("%d could not be rescued", n)
 			}
+			old.stop()
 			// Hurried swaps leave lanes behind; the next calm one takes them along.
 			last := c.swaps + 1
 			for gen := last + 1; gen <= last+2; gen++ {

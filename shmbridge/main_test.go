@@ -79,7 +79,7 @@ func role(t *testing.T, name string, env []string, args []string, files ...*os.F
 		must(t, err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(append(os.Environ(), roleEnv+"="+name), env...)
+	cmd.Env = append(append(os.Environ(), roleEnv+"="+name, "GORACE=atexit_sleep_ms=0"), env...)
 	return start(t, cmd, files...)
 }
 

@@ -240,7 +240,7 @@ func TestOpenRefusesOtherOwners(t *testing.T) {
 			}
 			s = open(t, spec, Config{})
 			cmd := exec.Command("/proc/self/exe", spec.String())
-			cmd.Env = append(os.Environ(), roleEnv+"=open")
+			cmd.Env = append(os.Environ(), roleEnv+"=open", "GORACE=atexit_sleep_ms=0")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
 			start(t, cmd).expect("permission")
 			must(t, s.Remove())
@@ -251,7 +251,7 @@ func TestOpenRefusesOtherOwners(t *testing.T) {
 func TestOpenInSmallShm(t *testing.T) {
 	spec := testSpec(t, Posix, 8<<20)
 	cmd := exec.Command("/proc/self/exe", spec.String())
-	cmd.Env = append(os.Environ(), roleEnv+"=small")
+	cmd.Env = append(os.Environ(), roleEnv+"=small", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},

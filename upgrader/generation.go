@@ -38,6 +38,7 @@ type generation struct {
 	notify  *notify.Socket
 	status  *launch.Status // how its main process ended, once it did
 	adopted bool           // another upgrader started it
+	follows bool           // it daemonised: main is not the child
 	exe     process.Exe    // what its main process executes, once it was asked
 
 	started, ready time.Time

@@ -277,14 +277,15 @@ func (s *Service) launched(g *generation, l launchedAs) {
 // followed reports whether the main process of g left another one behind that
 // is the server: it daemonised. That one is followed from now on.
 func (s *Service) followed(g *generation) bool {
-	if g.status == nil || g.status.Code != 0 || g.status.Signal != 0 || g.phase == phaseDying || s.state.ending() {
+	ended := g.follows || g.status != nil && g.status.Success()
+	if !ended || g.phase == phaseDying || s.state.ending() {
 		return false
 	}
 	main, ok := s.daemon(g)
 	if !ok {
 		return false
 	}
-	g.main, g.status = main, nil
+	g.main, g.status, g.follows = main, nil, true
 	g.members.SetLeader(main)
 	s.note(g, fmt.Sprintf("the server left its first process: pid %d is followed", main.Pid), nil)
 	s.save()

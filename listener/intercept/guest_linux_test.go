@@ -138,7 +138,8 @@ func start(t testing.TB, o guestOptions) *guest {
 
 	g := &guest{t: t, lines: make(chan string, 1024), events: make(chan Event, 1024), served: make(chan error, 1)}
 	g.cmd = exec.Command("/proc/self/exe", string(order))
-	g.cmd.Env = append(os.Environ(), roleVariable+"=shim")
+	// The race detector sleeps for a second at each exit: there is no one to wait for.
+	g.cmd.Env = append(os.Environ(), roleVariable+"=shim", "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	g.cmd.Stderr = os.Stderr
 	g.cmd.ExtraFiles = []*os.File{theirs}
 	if g.in, err = g.cmd.StdinPipe(); err != nil {

@@ -173,6 +173,7 @@ func (t *Tail) Path() string { return t.path }
 // line ends. Lines are cut at 4 KiB; what no terminal should get stands in
 // them as \x1b and the like. It goes on to answer after Close.
 func (t *Tail) Tail(n int) []string {
+	_ = t.catchUp(make([]byte, 16<<10)) // what was written until now; a closed file was read to its end
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lines.last(n)

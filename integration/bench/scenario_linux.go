@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A scenario is measured by a process of its own.
+type scenario struct {
+	name    string
+	measure func(*bench) error
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		{"throughput", measureThroughput},
+		{"swaps", measureSwaps},
+		{"exclusive", measureExclusive},
+		{"start-up", measureStartUp},
+		{"memory", measureMemory},
+		{"calls", measureCalls},
+	}
+}
+
+func scenarioNames() []string {
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// roleEnv makes this program something else than the benchmark, orderEnv says
+// what exactly.
+const (
+	roleEnv      = "BENCH_ROLE"
+	orderEnv     = "BENCH_ORDER"
+	roleScenario = "scenario"
+	roleCalls    = "calls"
+)
+
+// order is what a process in a role is to do.
+type order struct {
+	Scenario string
+	Dir      string // with the binaries; scratch folders are made there
+	Amounts  amounts
+	Isolated bool // in a network namespace of its own
+
+	Address, Result string // of roleCalls
+}
+
+func inRole(role string) int {
+	var o order
+	err := json.Unmarshal([]byte(os.Getenv(orderEnv)), &o)
+	if err == nil {
+		switch role {
+		case roleScenario:
+			err = inside(o)
+		case roleCalls:
+			err = timeCalls(o)
+		default:
+			err = fmt.Errorf("no such role: %s", role)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %s %s: %v\n", role, o.Scenario, err)
+		return 1
+	}
+	return 0
+}
+
+// text is the order as it is handed down.
+func (o order) text() string {
+	text, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	return string(text)
+}
+
+// runScenario has one measured: as root in a network namespace of its own,
+// where that is allowed.
+func runScenario(ctx context.Context, o order) (*samples, error) {
+	if os.Getuid() == 0 {
+		o.Isolated = true
+		got, err := spawn(ctx, o, unix.CLONE_NEWNET)
+		if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOSYS) {
+			return got, err
+		}
+		o.Isolated = false
+	}
+	return spawn(ctx, o, 0)
+}
+
+func spawn(ctx context.Context, o order, flags uintptr) (*samples, error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = from.Close() }() // only read
+	c := exec.CommandContext(ctx, "/proc/self/exe")
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) } // it ends what it started
+	c.WaitDelay = 2 * patience
+	c.Env = append(os.Environ(), roleEnv+"="+roleScenario, orderEnv+"="+o.text())
+	c.Stderr = os.Stderr
+	c.ExtraFiles = []*os.File{to}
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Setpgid: true}
+	err = c.Start()
+	_ = to.Close() // the child has it
+	if err != nil {
+		return nil, err
+	}
+	got := newSamples()
+	decoded := json.NewDecoder(from).Decode(got)
+	if err := c.Wait(); err != nil {
+		return nil, err
+	}
+	return got, decoded
+}
+
+// patience is how long anything may take that is bound to happen.
+const patience = 60 * time.Second
+
+// inside measures one scenario and hands the samples up. Orphans of what it
+// starts come to it, and at the end nothing of them is left.
+func inside(o order) error {
+	if o.Isolated {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("lo: %w", err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("subreaper: %w", err)
+	}
+	unix.CloseOnExec(3)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	for _, s := range scenarios() {
+		if s.name != o.Scenario {
+			continue
+		}
+		b := &bench{order: o, ctx: ctx, samples: newSamples()}
+		err := s.measure(b)
+		if left := endDescendants(); left > 0 && err == nil {
+			err = fmt.Errorf("%d processes were left", left)
+		}
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.NewFile(3, "samples")).Encode(b.samples)
+	}
+	return fmt.Errorf("no such scenario")
+}
+
+// loopbackUp is `ip link set lo up`.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }() // nothing was written to it
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
+		return err
+	}
+	request.SetUint16(request.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
