@@ -41,7 +41,7 @@ integration:
 	$(RUN_TESTS) --packages=./integration -- -shuffle=on -timeout=20m
 
 bench:
-	$(GO) test ./integration -run '^$$' -bench . -benchtime=1x -timeout=60m
+	$(GO) run ./integration/bench -out docs/bench.md
 
 image: build
 	docker build --target prebuilt --tag upgrader .

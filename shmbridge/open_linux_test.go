@@ -221,6 +221,11 @@ func TestOpenRefusesOtherOwners(t *testing.T) {
 		t.Skip("needs root")
 	}
 	stranger := uint32(54321)
+	probe := filepath.Join(t.TempDir(), "probe")
+	must(t, os.WriteFile(probe, nil, 0o600))
+	if err := os.Chown(probe, int(stranger), int(stranger)); err != nil {
+		t.Skipf("needs uid %d: %v", stranger, err)
+	}
 	for _, kind := range kinds()[1:] {
 		t.Run(kind.String(), func(t *testing.T) {
 			spec := testSpec(t, kind, testSize)

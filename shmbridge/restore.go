@@ -27,13 +27,6 @@ func (s *Store) Restore(ctx context.Context, segment *Segment, snap Snapshot, o 
 			return err
 		}
 	}
-	mappers, err := segment.MappedBy()
-	if err == nil {
-		err = mappers.err()
-	}
-	if err != nil {
-		return fail(err)
-	}
 	c, err := openContent(ctx, snap.Path)
 	if err != nil {
 		return err
@@ -61,6 +54,13 @@ func (s *Store) restore(ctx context.Context, segment *Segment, c content, g uint
 	populate(dst)
 	r := restored{
 		number: c.Number, state: c.State, savedAt: nanoseconds(c.SavedAt), checksum: c.Checksum, schema: c.Schema,
+	}
+	mappers, err := segment.MappedBy()
+	if err == nil {
+		err = mappers.err()
+	}
+	if err != nil {
+		return err
 	}
 	words := segment.words
 	if err := words.guard(func() (err error) { g, err = words.begin(g, r); return err }); err != nil {

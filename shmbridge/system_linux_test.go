@@ -17,7 +17,7 @@ import (
 
 func systemRoles() map[string]func([]string) error {
 	return map[string]func([]string) error{
-		"upgrader": upgraderRole, "open": openRole, "small": smallRole, "restore": restoreRole, "attach": attachRole,
+		"guest": guestRole, "upgrader": upgraderRole, "open": openRole, "small": smallRole, "restore": restoreRole, "attach": attachRole,
 	}
 }
 

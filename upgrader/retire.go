@@ -17,10 +17,12 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 	s.limitDraining()
 	began := time.Now()
 	s.spawn(func() {
-		settled, err := s.set.Settle(g.grace, g.number, listener.SettleOptions{
-			Quiet: s.config.Settle, Max: s.config.SettleMax,
-			Inodes: g.members.Inodes,
-		})
+		o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
+		settled, err := s.set.Settle(g.grace, g.number, o)
+		if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
+			o.Inodes = nil
+			settled, _ = s.set.Settle(g.grace, g.number, o)
+		}
 		s.tell(func() {
 			if err != nil && !errors.Is(err, context.Canceled) {
 				s.note(g, "its lanes could not be watched", err)

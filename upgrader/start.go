@@ -12,7 +12,6 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
-	"github.com/upgrader/upgrader/listener/intercept"
 	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
@@ -135,8 +134,7 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	}
 	s.environment(g, &order, guest, l.notify)
 	if filter {
-		l.learns = !intercept.Capable(shim.Pid()).PidfdGetfd
-		order.Filter, order.FilterFlags = intercept.Filter(intercept.FilterOptions{Learn: l.learns})
+		order.Filter, order.FilterFlags, l.learns = bindFilter(shim.Pid())
 	}
 	if l.child, err = shim.Exec(order); err != nil {
 		s.reaper.Forget(shim.Pid())

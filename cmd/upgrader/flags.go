@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
@@ -196,21 +195,6 @@ func oneOf[T ~string](flag, value string, words ...T) (T, error) {
 		all = append(all, string(w))
 	}
 	return "", fmt.Errorf("--%s %s: want %s", flag, value, strings.Join(all, ", "))
-}
-
-// parseSignal reads TERM, SIGTERM or 15.
-func parseSignal(s string) (syscall.Signal, error) {
-	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > 64 {
-			return 0, fmt.Errorf("%s: signals are 1 to 64", s)
-		}
-		return syscall.Signal(n), nil
-	}
-	name := "SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
-	}
-	return 0, fmt.Errorf("%s: no such signal", s)
 }
 
 // parseUser reads USER[:GROUP], names or numbers.

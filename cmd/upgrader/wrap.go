@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/launch"
@@ -68,18 +67,6 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	return nil
 }
 
-// ours are the signals that mean something to us, or to the server through us.
-func ours() []os.Signal {
-	all := []os.Signal{
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2,
-		syscall.SIGALRM, syscall.SIGWINCH, syscall.SIGIO, syscall.SIGPWR,
-	}
-	for n := syscall.Signal(35); n <= 64; n++ { // 32 to 34 belong to the C library and the runtime
-		all = append(all, n)
-	}
-	return all
-}
-
 // obey turns signals into wishes.
 func obey(s *upgrader.Service, signals <-chan os.Signal, done <-chan struct{}, terminal bool) {
 	var stops atomic.Int32
@@ -89,14 +76,14 @@ func obey(s *upgrader.Service, signals <-chan os.Signal, done <-chan struct{}, t
 			return
 		case sig := <-signals:
 			switch sig {
+			case swapSignal:
+				s.Swap("signal USR2")
 			case syscall.SIGHUP:
 				if terminal && hungUp() {
 					s.Stop()
 					continue
 				}
 				s.Swap("signal HUP")
-			case syscall.SIGUSR2:
-				s.Swap("signal USR2")
 			case syscall.SIGTERM, syscall.SIGINT:
 				if stops.Add(1) > 1 {
 					s.Kill()
@@ -105,26 +92,11 @@ func obey(s *upgrader.Service, signals <-chan os.Signal, done <-chan struct{}, t
 				}
 			case syscall.SIGQUIT:
 				s.Kill()
-			case syscall.SIGWINCH:
-				if !terminal { // there, the kernel tells the whole group
-					s.Signal(syscall.SIGWINCH)
-				}
 			default:
-				s.Signal(sig.(syscall.Signal))
+				if !terminal || sig != resizeSignal { // in a terminal the kernel tells the whole group
+					s.Signal(sig.(syscall.Signal))
+				}
 			}
 		}
 	}
-}
-
-// inForeground reports whether we are the foreground job of a terminal: then
-// the server stays in our process group, so that Ctrl-C and Ctrl-Z reach both.
-func inForeground() bool {
-	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
-}
-
-// hungUp reports whether the terminal went away.
-func hungUp() bool {
-	_, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
-	return err != nil
 }

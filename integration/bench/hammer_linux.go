@@ -58,7 +58,9 @@ func hammer(address string, clients int, kept bool, d time.Duration) hammered {
 	return out
 }
 
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3) }
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+}
 
 // striker is one client.
 type striker struct {

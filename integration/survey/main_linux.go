@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 type options struct {
 	Swaps        int
 	Only         string
+	only         *regexp.Regexp // nil: all
 	Ways         string
 	Out, JSON    string
 	Bin          string
@@ -49,7 +51,7 @@ func run(args []string) error {
 	var row, way, role string
 	f := flag.NewFlagSet("survey", flag.ExitOnError)
 	f.IntVar(&o.Swaps, "swaps", 20, "how often each server is swapped")
-	f.StringVar(&o.Only, "only", "", "only servers with one of these `NAMES` (separated by commas) in theirs")
+	f.StringVar(&o.Only, "only", "", "only servers whose names match `NAME`, a regular expression")
 	f.StringVar(&o.Ways, "ways", "root,nobody,container", "how the upgrader runs")
 	f.StringVar(&o.Out, "out", "docs/servers.md", "the page; -: stdout")
 	f.StringVar(&o.JSON, "json", "", "`FILE` for the rows as JSON too")
@@ -77,6 +79,12 @@ func run(args []string) error {
 func survey(ctx context.Context, o options) error {
 	if os.Getuid() != 0 {
 		return errors.New("needs root, to give each row namespaces of its own")
+	}
+	if o.Only != "" {
+		var err error
+		if o.only, err = regexp.Compile("(?i)" + o.Only); err != nil {
+			return fmt.Errorf("-only: %w", err)
+		}
 	}
 	ways := strings.Split(o.Ways, ",")
 	for _, w := range ways {
@@ -134,9 +142,7 @@ func survey(ctx context.Context, o options) error {
 
 // wants reports whether -only leaves a server in.
 func (o options) wants(s server) bool {
-	return o.Only == "" || slices.ContainsFunc(strings.Split(o.Only, ","), func(part string) bool {
-		return strings.Contains(strings.ToLower(s.name), strings.ToLower(strings.TrimSpace(part)))
-	})
+	return o.only == nil || o.only.MatchString(s.name)
 }
 
 // localRows runs rows in children of their own, so many at a time.

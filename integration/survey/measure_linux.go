@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/upgrader/upgrader/integration/load"
@@ -14,22 +16,19 @@ import (
 // status is what a row reads of `status --json`.
 type status struct {
 	State       string
-	Generations []struct {
-		Number, Pid int
-		State       string
-	}
-	Claims []struct{ Address string }
+	Generations []generation
+	Claims      []struct{ Address string }
+}
+
+type generation struct {
+	Number, Pid int
+	State       string
 }
 
 // measure swaps a server that is starting under load, and stops it.
 func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 	st, err := await(ctx, h, "the server serves", func(st status) bool {
-		return st.State == "serving" && slices.ContainsFunc(st.Generations, func(g struct {
-			Number, Pid int
-			State       string
-		}) bool {
-			return g.State == "serving"
-		})
+		return st.State == "serving" && slices.ContainsFunc(st.Generations, func(g generation) bool { return g.State == "serving" })
 	})
 	if err != nil {
 		return err
@@ -38,7 +37,7 @@ func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 		r.Claims = append(r.Claims, c.Address)
 	}
 	c := clients{host: h}
-	defer func() { c.stop(nil) }()
+	defer c.stop(r) // again, unless it went well
 	for _, k := range s.loads {
 		if err := c.start(k); err != nil {
 			return err
@@ -72,6 +71,9 @@ func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 	return err
 }
 
+// numbered is what makes equal reasons different.
+var numbered = regexp.MustCompile(`(generation |pid )[0-9]+`)
+
 // swap makes one and takes down its verdict.
 func swap(ctx context.Context, h host, r *Row) error {
 	limit, cancel := context.WithTimeout(ctx, 3*patience)
@@ -97,8 +99,8 @@ func swap(ctx context.Context, h host, r *Row) error {
 	default:
 		r.Failed++
 	}
-	if v.Verdict != "committed" && !slices.Contains(r.Reasons, v.Reason) {
-		r.Reasons = append(r.Reasons, v.Reason)
+	if reason := numbered.ReplaceAllString(v.Reason, "${1}N"); v.Verdict != "committed" && !slices.Contains(r.Reasons, reason) {
+		r.Reasons = append(r.Reasons, reason)
 	}
 	return nil
 }
@@ -153,7 +155,8 @@ func warnings(log string) []string {
 		var f struct{ Message, Error string }
 		_ = json.Unmarshal([]byte(fields), &f) // without fields, what is all there is
 		text := strings.Join(slices.DeleteFunc([]string{what, f.Message, f.Error}, func(s string) bool { return s == "" }), ": ")
-		if !slices.Contains(found, text) {
+		text = numbered.ReplaceAllString(text, "${1}N")
+		if what != "rolled-back" && !slices.Contains(found, text) { // verdicts have their own place
 			found = append(found, text)
 		}
 	}
@@ -201,26 +204,45 @@ func (c *clients) start(k kind) error {
 
 // awaitMore waits for n more good answers to each load.
 func (c *clients) awaitMore(ctx context.Context, n int) error {
-	limit, cancel := context.WithTimeout(ctx, patience)
+	limit, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
 	defer cancel()
+	watch := time.NewTicker(time.Second)
+	defer watch.Stop()
+	end := make(chan struct{})
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer close(end)
+	limit, gone := context.WithCancelCause(limit)
+	defer gone(nil)
+	watching.Go(func() {
+		for {
+			select {
+			case <-watch.C:
+				if err := c.host.ended(); err != nil {
+					gone(err)
+				}
+			case <-end:
+				return
+			}
+		}
+	})
 	for _, one := range c.running {
 		if err := one.load.AwaitMore(limit, n); err != nil {
+			err = context.Cause(limit)
 			return fmt.Errorf("%s: %d more answers: %w: %v", one.kind.name, n, err, one.load.Now())
 		}
 	}
 	return nil
 }
 
-// stop ends the loads; their accounts go into r, if it is not nil.
+// stop ends the loads; their accounts go into r.
 func (c *clients) stop(r *Row) {
 	results := make([]load.Result, len(c.running))
 	for i, one := range c.running {
 		results[i] = one.load.Stop()
 	}
 	for i, one := range c.running {
-		if r != nil {
-			r.add(one.kind, results[i], one.told)
-		}
+		r.add(one.kind, results[i], one.told)
 	}
 	c.running = nil
 }

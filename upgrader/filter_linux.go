@@ -1,0 +1,14 @@
+package upgrader
+
+import (
+	"github.com/upgrader/upgrader/listener/intercept"
+	"github.com/upgrader/upgrader/upgrader/launch"
+)
+
+// bindFilter is what takes over the binds of a server that pid, its shim,
+// becomes. learns: its sockets cannot be looked at.
+func bindFilter(pid int) (filter []launch.Instruction, flags int, learns bool) {
+	learns = !intercept.Capable(pid).PidfdGetfd
+	filter, flags = intercept.Filter(intercept.FilterOptions{Learn: learns})
+	return filter, flags, learns
+}
