@@ -108,7 +108,7 @@ var errStopping = &control.Error{Code: control.CodeStopping, Message: "the upgra
 func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, error) {
 	s := h.Service
 	switch r.Do {
-	case control.DoRestart:
+	case control.DoRestart, control.DoRollback:
 		return s.restart(ctx, r)
 	case control.DoReload:
 		return control.Answer{}, s.reload(ctx)
@@ -132,13 +132,14 @@ func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, err
 
 // restart swaps for a client of the control socket.
 func (s *Service) restart(ctx context.Context, r control.Request) (control.Answer, error) {
+	back := r.Do == control.DoRollback
 	if r.Args.NoWait {
-		if !s.tell(func() { s.askSwap(r.Asked, nil, nil) }) {
+		if !s.tell(func() { s.wish(r.Asked, back, nil, nil) }) {
 			return control.Answer{}, errStopping
 		}
 		return control.Answer{Message: "begun"}, nil
 	}
-	v, err := s.swapAndWait(ctx, r.Asked, r.Args.WaitProbation)
+	v, err := s.swapAndWait(ctx, r.Asked, back, r.Args.WaitProbation)
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -148,16 +149,16 @@ func (s *Service) restart(ctx context.Context, r control.Request) (control.Answe
 // SwapAndWait asks for a swap and waits for its verdict, which is that of the
 // commit: probation may change it.
 func (s *Service) SwapAndWait(ctx context.Context, asked string) (control.Verdict, error) {
-	return s.swapAndWait(ctx, asked, false)
+	return s.swapAndWait(ctx, asked, false, false)
 }
 
-func (s *Service) swapAndWait(ctx context.Context, asked string, probation bool) (control.Verdict, error) {
+func (s *Service) swapAndWait(ctx context.Context, asked string, back, probation bool) (control.Verdict, error) {
 	reply := make(chan control.Verdict, 1)
 	caller, proof := (chan<- control.Verdict)(reply), (chan<- control.Verdict)(nil)
 	if probation {
 		caller, proof = proof, caller
 	}
-	if !s.tell(func() { s.askSwap(asked, caller, proof) }) {
+	if !s.tell(func() { s.wish(asked, back, caller, proof) }) {
 		return control.Verdict{}, errStopping
 	}
 	select {

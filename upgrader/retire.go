@@ -157,7 +157,7 @@ func (s *Service) stop(reason error) {
 	s.move(StopAsked)
 	s.observe(Event{What: EventStopping, Err: reason})
 	s.settleSwap()
-	s.dropQueued()
+	s.dropQueued("the upgrader is stopping")
 	s.starting = nil
 	for _, g := range s.generations {
 		switch g.phase {

@@ -36,6 +36,7 @@ type Service struct {
 	starting    *generation // is to serve next
 	current     *recipe     // what a generation that died is started from again
 	fallback    *recipe     // what serves again if the successor fails
+	previous    *recipe     // what served before the last commit
 	claims      []*listener.Claim
 	spare       chan *launch.Shim // forked ahead of the first start
 	served      time.Time         // when somebody last became ready
@@ -178,6 +179,7 @@ func (s *Service) close() {
 	}
 	s.fallback.release()
 	s.current.release()
+	s.previous.release()
 	if s.set != nil {
 		_ = s.set.Close() // the process ends; the kernel closes what is left
 	}
@@ -236,16 +238,19 @@ func (s *Service) becameReady(g *generation) {
 	switch before {
 	case Swapping:
 		s.setFallback(predecessor.recipe)
+		s.previous = swapRecipe(s.previous, predecessor.recipe)
 		s.retire(predecessor, phaseDraining, nil)
 		s.commit(g)
 		s.probation(g)
 	case Replacing:
+		s.previous = swapRecipe(s.previous, s.fallback)
 		s.commit(g)
 		s.probation(g)
 	case Reverting:
 		s.conclude(control.RolledBack, s.swap.reason, s.failed)
 		s.failed = nil
 		s.setFallback(nil)
+		s.previous = swapRecipe(s.previous, nil) // it serves again
 	case Starting:
 		s.commit(g)
 	}

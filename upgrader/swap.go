@@ -27,6 +27,7 @@ type swap struct {
 	proofs  []chan<- control.Verdict // wait for the end of probation
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
+	back    bool                     // to what ran before, rather than to what the command names now
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -37,9 +38,15 @@ func (w *swap) enter(phase string, now time.Time) {
 	w.phase, w.phaseAt = phase, now
 }
 
-// askSwap begins a swap, or lets it queue behind the one under way. At most
-// one queues: who asks while one does gets its verdict.
+// askSwap begins a swap to what the command names now, or lets it queue behind
+// the one under way. At most one queues: who asks while one does gets its
+// verdict.
 func (s *Service) askSwap(asked string, caller, proof chan<- control.Verdict) {
+	s.wish(asked, false, caller, proof)
+}
+
+// wish is askSwap, or its like back to what ran before.
+func (s *Service) wish(asked string, back bool, caller, proof chan<- control.Verdict) {
 	refuse := func(reason string) {
 		v := control.Verdict{Verdict: control.Failed, Reason: reason, Asked: asked, Start: time.Now()}
 		answer(caller, v)
@@ -49,9 +56,16 @@ func (s *Service) askSwap(asked string, caller, proof chan<- control.Verdict) {
 		refuse("the upgrader is stopping")
 		return
 	}
+	if back && s.previous == nil {
+		refuse("nothing ran before what serves")
+		return
+	}
 	w := s.queued
-	if w == nil {
-		w = &swap{asked: asked}
+	if w == nil || w.back != back {
+		if w != nil {
+			s.dropQueued("another swap was asked for")
+		}
+		w = &swap{asked: asked, back: back}
 	}
 	if caller != nil {
 		w.callers = append(w.callers, caller)
@@ -74,7 +88,12 @@ func (s *Service) beginSwap(w *swap) {
 	w.number, w.began = s.swaps, now
 	s.swap = w
 	w.enter("prepare", now)
-	recipe, err := s.resolve()
+	recipe, err := s.previous, error(nil)
+	if !w.back {
+		recipe, err = s.resolve()
+	} else if recipe == nil {
+		err = errors.New("nothing ran before what serves")
+	}
 	if err != nil {
 		w.from = s.serving
 		s.observe(Event{What: EventSwapping, Message: w.asked})
@@ -228,11 +247,11 @@ func (s *Service) nextQueued() {
 	}
 }
 
-// dropQueued answers the swap that queues: there will be none.
-func (s *Service) dropQueued() {
+// dropQueued answers the swap that queues: there will be none, and why.
+func (s *Service) dropQueued(why string) {
 	if w := s.queued; w != nil {
 		s.queued = nil
-		v := control.Verdict{Verdict: control.Failed, Reason: "the upgrader is stopping", Asked: w.asked, Start: time.Now()}
+		v := control.Verdict{Verdict: control.Failed, Reason: why, Asked: w.asked, Start: time.Now()}
 		for _, c := range append(w.callers, w.proofs...) {
 			answer(c, v)
 		}

@@ -96,16 +96,25 @@ func newStatus() *cobra.Command {
 }
 
 func newRestart() *cobra.Command {
+	return swapping("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed", (*control.Client).Restart)
+}
+
+func newRollback() *cobra.Command {
+	return swapping("rollback", "Swap back to what ran before the last commit", (*control.Client).Rollback)
+}
+
+// swapping makes a command that asks for a swap and exits with its verdict.
+func swapping(use, short string, ask func(*control.Client, context.Context, control.RestartOptions) (control.Verdict, error)) *cobra.Command {
 	var o control.RestartOptions
 	var asJSON bool
-	return talk("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed",
+	return talk(use, short,
 		func(set *pflag.FlagSet) {
 			set.BoolVar(&o.NoWait, "no-wait", false, "answer at once, without a verdict")
 			set.BoolVar(&o.WaitProbation, "wait-probation", false, "answer at the end of probation rather than at the commit")
 			set.BoolVar(&asJSON, "json", false, "the verdict as JSON")
 		},
 		func(ctx context.Context, c *control.Client, out io.Writer) error {
-			v, err := c.Restart(ctx, o)
+			v, err := ask(c, ctx, o)
 			if err != nil {
 				return &exit{2, err}
 			}

@@ -52,7 +52,7 @@ func (t table) String() string {
 		}
 		line(r)
 	}
-	return b.String()
+	return strings.TrimSpace(b.String())
 }
 
 // number writes one, "–" if there is none.
@@ -100,6 +100,9 @@ func (p *page) markdown() string {
 	say("## Goals")
 	goals := table{head: []string{"what", "limit", "median", ""}}
 	for _, g := range p.goals() {
+		if p.options.only != nil && !g.measured {
+			continue
+		}
 		goals.add(g.what, g.limit, g.figure, g.verdict())
 	}
 	say("%s", goals)
