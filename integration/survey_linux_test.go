@@ -44,7 +44,7 @@ func runSurvey(t *testing.T, binary string, arguments ...string) []surveyedRow {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "rows.json")
 	arguments = append(arguments, "-bin", os.Getenv(binEnv), "-out", filepath.Join(t.TempDir(), "servers.md"), "-json", out,
-		"-settle-max", "30s", "-ready-timeout", "120s")
+		"-settle-max", "30s", "-ready-timeout", "120s", "-pace", "0.5")
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, binary, arguments...)

@@ -124,14 +124,19 @@ func (s *Service) forget(g *generation) {
 	s.save()
 }
 
-// held tells the lanes whether a process of a generation still has one open.
+// held tells the lanes whether a process of a generation was seen with one
+// open: one look, since it decides only what a second bind is answered.
 func (s *Service) held(number int, inode uint64) bool {
-	held := true
+	var m *process.Members
 	_ = s.ask(s.run, func() {
-		if g := s.generations[number]; g != nil && g.members != nil {
-			m := g.members
-			held, _ = m.Holding(inode) // not known counts as held
+		if g := s.generations[number]; g != nil {
+			m = g.members
 		}
 	})
+	if m == nil {
+		return true
+	}
+	inodes, _ := m.Inodes() // what could be read
+	_, held := inodes[inode]
 	return held
 }

@@ -10,6 +10,7 @@ import (
 
 // mainEnded is told when the main process of g has ended.
 func (s *Service) mainEnded(g *generation) {
+	s.findOrphans(g)
 	if s.followed(g) {
 		return
 	}

@@ -76,6 +76,12 @@ func (s *Service) awaitEnd(g *generation) {
 		deadline, cancel = context.WithTimeout(g.grace, s.config.StopTimeout)
 	}
 	defer cancel()
+	if g.child != nil { // its status is known, and it is reaped, before the rest is looked for
+		select {
+		case <-g.exited:
+		case <-deadline.Done():
+		}
+	}
 	if err := g.members.WaitEmpty(deadline); err != nil {
 		late := g.grace.Err() == nil
 		if late {

@@ -296,6 +296,45 @@ func (s *Service) followed(g *generation) bool {
 	return true
 }
 
+// findOrphans makes members of g of those processes that have one of its lanes
+// and landed with us: a daemon that cleared its environment and left its
+// session is known by nothing else.
+func (s *Service) findOrphans(g *generation) {
+	lanes := map[uint64]bool{}
+	for _, l := range s.set.Lanes(g.number) {
+		lanes[l.Inode()] = true
+	}
+	if len(lanes) == 0 || g.members == nil {
+		return
+	}
+	children, err := process.Children()
+	if err != nil {
+		return // it is asked about those that are known
+	}
+	for _, child := range children {
+		if s.ofOthers(g, child) {
+			continue
+		}
+		sockets, _ := child.Sockets() // what could be read of it
+		for inode := range sockets {
+			if lanes[inode] {
+				g.members.Add(child)
+				break
+			}
+		}
+	}
+}
+
+// ofOthers reports whether id is the main process of another generation.
+func (s *Service) ofOthers(g *generation, id process.Identity) bool {
+	for _, other := range s.generations {
+		if other != g && (other.main == id || other.child != nil && other.child.Pid == id.Pid) {
+			return true
+		}
+	}
+	return false
+}
+
 // daemon finds the process that stands for g after its first one exited with
 // success: the one that the pid file names, else the oldest whose parent is no
 // member, as long as a process of g holds one of its lanes or may still bind.

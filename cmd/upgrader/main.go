@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/upgrader/upgrader/upgrader/launch"
@@ -16,7 +17,8 @@ const (
 )
 
 func main() {
-	launch.Main() // between fork and exec this binary is its own shim
+	launch.Main()          // between fork and exec this binary is its own shim
+	debug.SetGCPercent(20) // little is allocated, and what lies around is the server's memory
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -44,14 +44,6 @@ type Load struct {
 	Errors   []string             // the first few
 }
 
-func (l Load) failed() int {
-	n := 0
-	for _, count := range l.Failed {
-		n += count
-	}
-	return n
-}
-
 // add takes the account of one load.
 func (r *Row) add(k kind, a load.Result, t *told) {
 	l := Load{
