@@ -38,7 +38,7 @@ type generation struct {
 	notify  *notify.Socket
 	status  *launch.Status // how its main process ended, once it did
 	adopted bool           // another upgrader started it
-	follows bool           // it daemonised: main is not the child
+	follows bool           // it daemonised, or said MAINPID=: main is not the child
 	exe     process.Exe    // what its main process executes, once it was asked
 
 	started, ready time.Time
@@ -53,6 +53,8 @@ type generation struct {
 	grace  context.Context    // ends when it is to be killed
 	hurry  context.CancelFunc
 	exited chan struct{} // closed when its main process is gone
+	begun  bool          // something of it may run: its end is told
+	ended  bool          // its main process is gone: exited is closed
 	asked  bool          // a goroutine waits for its end
 	then   func()        // runs in the loop when nothing of it is left
 }

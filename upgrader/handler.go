@@ -189,7 +189,11 @@ func (s *Service) reload(ctx context.Context) error {
 		default:
 			cmd = exec.CommandContext(ctx, "/bin/sh", "-c", s.config.ReloadCmd)
 			cmd.Dir = s.config.Dir
-			cmd.Env = append(slices.Clone(s.serving.recipe.env), "MAINPID="+itoa(s.serving.pid()))
+			env := s.config.Environ
+			if r := s.serving.recipe; r != nil { // nil: adopted, and not to be looked at
+				env = r.env
+			}
+			cmd.Env = append(slices.Clone(env), "MAINPID="+itoa(s.serving.pid()))
 		}
 	})
 	if err != nil || result != nil || cmd == nil {

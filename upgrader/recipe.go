@@ -17,6 +17,9 @@ type recipe struct {
 	env   []string // without what belongs to one generation
 	users int
 
+	served   bool // a generation of it was ready
+	notifies bool // one said READY=1
+
 	adopted bool // made of a running process: its name is that of a link in /proc
 }
 
@@ -48,7 +51,9 @@ func (s *Service) resolve() (*recipe, error) {
 
 // use counts one more user.
 func (r *recipe) use() *recipe {
-	r.users++
+	if r != nil {
+		r.users++
+	}
 	return r
 }
 
@@ -110,9 +115,7 @@ func (s *Service) setCurrent(r *recipe) {
 }
 
 func swapRecipe(old, new *recipe) *recipe {
-	if new != nil {
-		new.use()
-	}
+	new.use()
 	old.release()
 	return new
 }

@@ -10,11 +10,14 @@ import (
 
 // mainEnded is told when the main process of g has ended.
 func (s *Service) mainEnded(g *generation) {
+	if g.ended {
+		return
+	}
 	s.findOrphans(g)
 	if s.followed(g) {
 		return
 	}
-	close(g.exited)
+	s.exited(g)
 	if s.state.ending() {
 		if g == s.serving {
 			s.result.Code = g.code()
@@ -26,6 +29,14 @@ func (s *Service) mainEnded(g *generation) {
 		s.startFailed(g, fmt.Errorf("%s before it was ready", g.died()))
 	case g == s.serving && g.phase == phaseServing:
 		s.died(g)
+	}
+}
+
+// exited notes that the main process of g is gone.
+func (s *Service) exited(g *generation) {
+	if !g.ended {
+		g.ended = true
+		close(g.exited)
 	}
 }
 
@@ -47,7 +58,7 @@ func (s *Service) died(g *generation) {
 	default:
 		s.move(ServerDied)
 		s.restarts++
-		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.code() == 0 {
+		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.status != nil && g.status.Success() {
 			s.kill(g, nil)
 			s.result.Code = g.code()
 			s.stop(nil)
@@ -108,7 +119,22 @@ func (s *Service) retryDue() {
 	}
 	s.retry = nil
 	s.move(BeginAsked)
-	s.begin(s.newGeneration(s.current))
+	recipe, err := s.current, error(nil)
+	if recipe == nil { // what ran is not known
+		recipe, err = s.resolve()
+	}
+	s.beginAgain(recipe, err)
+}
+
+// beginAgain starts a generation of the recipe, or one that fails with err.
+func (s *Service) beginAgain(r *recipe, err error) {
+	g := s.newGeneration(r)
+	if err != nil {
+		s.starting = g
+		s.notLaunched(g, err)
+		return
+	}
+	s.begin(g)
 }
 
 func (s *Service) cancelRetry() {
@@ -139,5 +165,11 @@ func (s *Service) revert(g *generation, reason string) {
 		s.swap.enter("revert", time.Now())
 	}
 	s.failed = g
-	s.kill(g, func() { s.begin(s.newGeneration(s.fallback)) })
+	var unknown error
+	if s.fallback == nil {
+		unknown = errors.New("its executable is not known")
+	} else {
+		s.setCurrent(s.fallback) // what g runs has failed
+	}
+	s.kill(g, func() { s.beginAgain(s.fallback, unknown) })
 }

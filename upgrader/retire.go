@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 )
 
@@ -61,6 +62,10 @@ func (s *Service) kill(g *generation, then func()) {
 	}
 	g.phase = phaseDying
 	g.hurry()
+	if !g.begun { // it waited for its turn
+		s.gone(g)
+		return
+	}
 	if g.members == nil || g.asked { // being started: launched() comes back here; being awaited: hurried
 		return
 	}
@@ -82,7 +87,7 @@ func (s *Service) awaitEnd(g *generation) {
 		case <-deadline.Done():
 		}
 	}
-	if err := g.members.WaitEmpty(deadline); err != nil {
+	if err := s.waitEmpty(deadline, g); err != nil {
 		late := g.grace.Err() == nil
 		if late {
 			s.tell(func() {
@@ -97,6 +102,18 @@ func (s *Service) awaitEnd(g *generation) {
 		<-g.exited // its status is known before it is gone
 	}
 	s.tell(func() { s.gone(g) })
+}
+
+// waitEmpty waits until no process of g is left. That they cannot be seen for
+// a moment, for want of descriptors say, is no reason to kill them.
+func (s *Service) waitEmpty(deadline context.Context, g *generation) error {
+	for {
+		err := g.members.WaitEmpty(deadline)
+		if err == nil || deadline.Err() != nil {
+			return err
+		}
+		pause(deadline)
+	}
 }
 
 // gone is told when no process of g is left.
@@ -118,6 +135,9 @@ func (s *Service) gone(g *generation) {
 	}
 	if then != nil {
 		then()
+	}
+	if w := s.starting; w != nil && !w.begun && s.alone(w) {
+		s.start(w)
 	}
 	if s.serving != nil && s.intercepts {
 		s.releaseClaims(s.serving)
@@ -162,7 +182,15 @@ func (s *Service) stop(reason error) {
 	s.result.Reason = reason
 	s.move(StopAsked)
 	s.observe(Event{What: EventStopping, Err: reason})
-	s.settleSwap()
+	switch w := s.swap; {
+	case w == nil:
+	case w.reason != "": // committed, it may be, but that is being undone
+		s.conclude(control.Failed, w.reason+"; and the upgrader stopped", nil)
+	case w.verdict == nil:
+		s.conclude(control.Failed, "the upgrader stopped", nil)
+	default:
+		s.settleSwap()
+	}
 	s.dropQueued("the upgrader is stopping")
 	s.starting = nil
 	for _, g := range s.generations {

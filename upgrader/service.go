@@ -180,7 +180,11 @@ func (s *Service) close() {
 	s.fallback.release()
 	s.current.release()
 	s.previous.release()
-	if s.set != nil {
+	switch {
+	case s.set == nil:
+	case s.state != Stopped && len(s.generations) > 0:
+		_ = s.set.Detach() // it was not even opened: what was found serves on without us
+	default:
 		_ = s.set.Close() // the process ends; the kernel closes what is left
 	}
 	s.closeFiles()
@@ -254,6 +258,10 @@ func (s *Service) becameReady(g *generation) {
 	case Starting:
 		s.commit(g)
 	}
+	if g.recipe.served { // it ran before: what its successors do was learned from others
+		s.notifies = g.recipe.notifies
+	}
+	g.recipe.served = true
 	s.setCurrent(g.recipe)
 	s.writeStatusFile()
 	s.save()

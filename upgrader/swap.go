@@ -203,10 +203,6 @@ func (s *Service) settleSwap() {
 		return
 	}
 	s.swap = nil
-	if w.verdict == nil {
-		w.verdict = &control.Verdict{Swap: w.number, Verdict: control.Failed, Reason: "the upgrader stopped", Asked: w.asked, Start: w.began}
-		s.record(*w.verdict, false)
-	}
 	for _, c := range append(w.callers, w.proofs...) {
 		answer(c, *w.verdict)
 	}

@@ -25,7 +25,7 @@ func (s *Service) takeOver(g *generation, l launchedAs) {
 		Handler:      &binder{s: s, g: g},
 		NoPidfdGetfd: l.learns,
 		Observe: func(e intercept.Event) {
-			if e.Err != nil && !errors.Is(e.Err, intercept.ErrPass) {
+			if e.Err != nil && e.Outcome != intercept.Gone && !errors.Is(e.Err, intercept.ErrPass) {
 				s.tell(func() { s.note(g, e.Call+" of "+e.Addr.String()+": "+string(e.Outcome), e.Err) })
 			}
 		},

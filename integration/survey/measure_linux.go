@@ -68,7 +68,7 @@ func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 	}
 	c.stop(r)
 	r.Exit, err = h.stop()
-	r.Warnings = warnings(h.log())
+	r.Warnings, r.Hurried = warnings(h.log()), strings.Count(h.log(), "not quiet within settle-max")
 	return err
 }
 

@@ -170,10 +170,13 @@ func footnote(r Row) string {
 			add("%d %s requests were answered by an older generation than had to be", l.Routed, l.Kind)
 		}
 	}
-	if r.Fallback {
+	if r.Fallback && r.Error == "" {
 		add("Its bind cannot be taken over: a successor finds the address in use, the swap rolls back, and whoever served serves on")
 	} else if r.Skipped == "" && r.Error == "" && len(r.Claims) == 0 {
 		add("Nothing was taken over")
+	}
+	if r.Hurried > 0 {
+		add("%d predecessors were told to quit with requests on their way, because `--settle-max` was over", r.Hurried)
 	}
 	for _, reason := range r.Reasons {
 		add("Not committed: %s", reason)

@@ -240,14 +240,6 @@ func receiveNotify(t testing.TB, from *os.File) *os.File {
 	return os.NewFile(uintptr(fds[0]), "notify")
 }
 
-// say lets the guest go on.
-func (g *guest) say(line string) {
-	g.t.Helper()
-	if _, err := io.WriteString(g.in, line+"\n"); err != nil {
-		g.t.Fatalf("tell the guest %q: %v", line, err)
-	}
-}
-
 // expect waits for the guest's next line, which must begin with word, and
 // returns what follows.
 func (g *guest) expect(word string) string {

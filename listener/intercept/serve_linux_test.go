@@ -92,7 +92,6 @@ func TestListen(t *testing.T) {
 		{name: "tcp4", network: "tcp4", extra: "tcp", family: afInet, protocol: unix.IPPROTO_TCP, dial: "tcp4"},
 		{name: "tcp6", network: "tcp6", host: "::1", extra: "tcp", family: afInet6, protocol: unix.IPPROTO_TCP, v6only: true, dial: "tcp6"},
 		{name: "dual", network: "tcp", host: "::", extra: "tcp", family: afInet6, protocol: unix.IPPROTO_TCP, dial: "tcp4"},
-		{name: "default", network: "tcp4", family: afInet, dial: "tcp4"},
 		{name: "mptcp", network: "tcp4", extra: "mptcp", family: afInet, protocol: unix.IPPROTO_MPTCP, dial: "tcp4"},
 	}
 	for _, tt := range tests {
