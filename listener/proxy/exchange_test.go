@@ -88,6 +88,7 @@ func TestHTTPClientsOutliveSwaps(t *testing.T) {
 	}
 	finish := sync.OnceFunc(func() { close(stop); group.Wait() })
 	defer finish()
+	await(t, "all clients", func() bool { return p.Stats().Accepted == clients && count.Load() >= clients || t.Failed() })
 	for gen := 2; gen <= swaps+1; gen++ {
 		before := count.Load()
 		await(t, "requests between swaps", func() bool { return count.Load() > before+clients || t.Failed() })

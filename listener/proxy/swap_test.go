@@ -95,6 +95,10 @@ func TestLineSessionsOutliveSwaps(t *testing.T) {
 			}
 			finish := sync.OnceFunc(func() { close(stop); group.Wait() })
 			defer finish()
+			await(t, "all sessions", func() bool {
+				s := p.Stats()
+				return s.Sessions == sessions && s.Parked == 0 && count.Load() >= sessions || t.Failed()
+			})
 			for gen := 2; gen <= swaps+1; gen++ {
 				before := count.Load()
 				await(t, "lines between swaps", func() bool { return count.Load() > before+sessions/10 || t.Failed() })
