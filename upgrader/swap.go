@@ -27,6 +27,7 @@ type swap struct {
 	proofs  []chan<- control.Verdict // wait for the end of probation
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
+	retried bool                     // nobody asked for it but the failure of the one before
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -69,6 +70,7 @@ func (s *Service) askSwap(asked string, caller, proof chan<- control.Verdict) {
 // beginSwap starts w now: nothing is under way.
 func (s *Service) beginSwap(w *swap) {
 	s.endProbation("another swap was asked for")
+	s.again.begin(w)
 	now := time.Now()
 	s.swaps++
 	w.number, w.began = s.swaps, now
@@ -79,6 +81,7 @@ func (s *Service) beginSwap(w *swap) {
 		w.from = s.serving
 		s.observe(Event{What: EventSwapping, Message: w.asked})
 		s.conclude(control.RolledBack, err.Error(), nil)
+		s.swapAgain(err)
 		return
 	}
 	g := s.newGeneration(recipe)
