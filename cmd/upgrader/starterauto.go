@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/upgrader/upgrader/upgrader"
+)
+
+// autoRestart is --enable-auto-restart: a swap when the serving generation is
+// old enough; while predecessors are left only when it is twice as old.
+type autoRestart struct {
+	env starterEnv
+
+	mu    sync.Mutex
+	since time.Time // of the last start that came up, or of our last wish
+	alive map[int]bool
+}
+
+func newAutoRestart(env starterEnv) *autoRestart {
+	return &autoRestart{env: env, alive: map[int]bool{}}
+}
+
+// saw is told all that happens.
+func (a *autoRestart) saw(e upgrader.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch e.What {
+	case upgrader.EventReady:
+		a.since = e.Time
+		a.alive[e.Generation] = true
+	case upgrader.EventGone:
+		delete(a.alive, e.Generation)
+	}
+}
+
+// due tells whether it is time now, and then counts from now on.
+func (a *autoRestart) due(now time.Time) bool {
+	on, every := a.env.auto()
+	if !on {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	elapsed := now.Sub(a.since)
+	if a.since.IsZero() || elapsed < every || len(a.alive) > 1 && elapsed < 2*every {
+		return false
+	}
+	a.since = now
+	return true
+}
+
+// run asks for swaps until ctx ends. Whether any are wanted can change at any
+// time: the directory of variables says so too.
+func (a *autoRestart) run(ctx context.Context, s *upgrader.Service) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if a.due(now) {
+				s.Swap("auto-restart")
+			}
+		}
+	}
+}
