@@ -172,11 +172,11 @@ func (s *Service) stop(reason error) {
 	s.dropQueued()
 	s.starting = nil
 	for _, g := range s.generations {
-		switch g.phase {
-		case phaseStarting:
+		switch {
+		case g.phase == phaseDying:
+		case g.members == nil: // not launched yet
 			s.kill(g, nil)
-		case phaseDying:
-		default:
+		default: // one that is starting too: it may have begun to write something
 			s.hastenDrain(g)
 			s.askToQuit(g, s.config.StopSignal)
 		}
