@@ -68,6 +68,9 @@ func parsePath(path string, backlog int) (listener.Address, error) {
 	fail := func(err error) (listener.Address, error) {
 		return listener.Address{}, fmt.Errorf("failed to listen to file %s: %w", path, err)
 	}
+	if path == "" {
+		return fail(errors.New("it is empty"))
+	}
 	if strings.ContainsAny(path, ";=?") || strings.Contains(path, "://") || strings.HasPrefix(path, "unix:") {
 		return fail(errors.New("SERVER_STARTER_PORT cannot carry such a name"))
 	}
