@@ -16,6 +16,17 @@ import (
 // Stop asks for a graceful full stop; a second time for one at once.
 func (s *Service) Stop() { s.tell(func() { s.stop(nil) }) }
 
+// StopWith is Stop with another signal than Config.StopSignal. Of several
+// wishes to stop, the first one's counts.
+func (s *Service) StopWith(sig syscall.Signal) {
+	s.tell(func() {
+		if !s.state.ending() {
+			s.config.StopSignal = sig
+			s.stop(nil)
+		}
+	})
+}
+
 // Kill asks for a full stop at once.
 func (s *Service) Kill() {
 	s.tell(func() {

@@ -154,14 +154,15 @@ func (s *Service) laneEvent(e listener.Event) {
 	})
 }
 
-// writeStatusFile tells which generations run.
+// writeStatusFile tells which generations run that were ready once: who waits
+// for a swap by reading it must not take a start that fails for one.
 func (s *Service) writeStatusFile() {
 	if s.files.status == nil {
 		return
 	}
 	pids := map[int]int{}
 	for n, g := range s.generations {
-		if g.pid() != 0 {
+		if g.pid() != 0 && !g.ready.IsZero() {
 			pids[n] = g.pid()
 		}
 	}

@@ -35,18 +35,31 @@ var ours = map[string]bool{
 // resolve looks the command up afresh: symbolic links, a replaced file, and
 // the environment file are read as they are now.
 func (s *Service) resolve() (*recipe, error) {
-	var file []string
+	env, err := s.environ()
+	if err != nil {
+		return nil, err
+	}
+	held, err := launch.HoldIn(s.config.Dir, s.config.Command[0])
+	if err != nil {
+		return nil, err
+	}
+	return &recipe{held: held, args: s.config.Command, env: env}, nil
+}
+
+// environ is the server's environment as it is now, without what belongs to
+// one generation.
+func (s *Service) environ() ([]string, error) {
+	var dir, file []string
+	if s.config.EnvDir != "" {
+		dir = ReadEnvDir(s.config.EnvDir)
+	}
 	if s.config.EnvFile != "" {
 		var err error
 		if file, err = readEnvFile(s.config.EnvFile); err != nil {
 			return nil, err
 		}
 	}
-	held, err := launch.HoldIn(s.config.Dir, s.config.Command[0])
-	if err != nil {
-		return nil, err
-	}
-	return &recipe{held: held, args: s.config.Command, env: merge(s.config.Environ, ours, file)}, nil
+	return merge(s.config.Environ, ours, dir, file), nil
 }
 
 // use counts one more user.

@@ -76,21 +76,30 @@ func (s *Service) died(g *generation) {
 // service, and so do too many starts that fail in a row.
 func (s *Service) down(g *generation, err error) {
 	s.failures++
-	if s.served.IsZero() || s.failures > s.config.RetryMax {
+	if !s.config.Persistent && (s.served.IsZero() || s.failures > s.config.RetryMax) {
 		s.result.Code = failedCode(g, err)
 		s.kill(g, nil)
 		s.stop(err)
 		return
 	}
 	s.message = err.Error()
-	wait := time.Duration(0)
-	if s.failures > 1 {
-		wait = s.config.RetryInterval << min(s.failures-2, 16)
-	}
+	wait := s.pause(s.failures)
 	s.observe(Event{What: EventRetry, Generation: g.number, Took: wait, Err: err})
 	s.kill(g, func() {
 		s.retry = time.AfterFunc(wait, func() { s.tell(s.retryDue) })
 	})
+}
+
+// pause is how long the next start waits after so many that failed in a row.
+func (s *Service) pause(failures int) time.Duration {
+	if failures <= 1 {
+		return 0
+	}
+	wait := s.config.RetryInterval << min(failures-2, 16)
+	if longest := s.config.RetryLongest; longest > 0 {
+		wait = min(wait, longest)
+	}
+	return wait
 }
 
 // failedCode is our exit status when g was the last that failed.
@@ -118,12 +127,26 @@ func (s *Service) retryDue() {
 		return
 	}
 	s.retry = nil
-	s.move(BeginAsked)
-	recipe, err := s.current, error(nil)
-	if recipe == nil { // what ran is not known
-		recipe, err = s.resolve()
+	recipe := s.current
+	if recipe == nil { // none was ever ready: what is there now may be
+		var err error
+		if recipe, err = s.resolve(); err != nil && !s.config.Persistent {
+			s.move(BeginAsked)
+			s.beginAgain(nil, err)
+			return
+		} else if err != nil {
+			s.failures++
+			wait := s.pause(s.failures)
+			s.observe(Event{What: EventRetry, Took: wait, Err: err})
+			s.retry = time.AfterFunc(wait, func() { s.tell(s.retryDue) })
+			return
+		}
 	}
-	s.beginAgain(recipe, err)
+	if env, err := s.environ(); err == nil && !recipe.adopted {
+		recipe.env = env // whoever ran with the old one is gone
+	}
+	s.move(BeginAsked)
+	s.beginAgain(recipe, nil)
 }
 
 // beginAgain starts a generation of the recipe, or one that fails with err.

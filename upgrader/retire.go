@@ -17,7 +17,16 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 	g.phase, g.then = as, then
 	s.limitDraining()
 	began := time.Now()
+	delay := time.Duration(0)
+	if as == phaseDraining && s.config.RetireDelay != nil {
+		delay = s.config.RetireDelay()
+	}
 	s.spawn(func() {
+		if delay > 0 {
+			wait, cancel := context.WithTimeout(g.grace, delay)
+			<-wait.Done()
+			cancel()
+		}
 		o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
 		settled, err := s.set.Settle(g.grace, g.number, o)
 		if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
@@ -52,7 +61,11 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 	if err := g.signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
-	s.spawn(func() { s.awaitEnd(g) })
+	timeout := s.config.StopTimeout
+	if g.phase == phaseDraining && !s.state.ending() {
+		timeout = s.config.DrainTimeout
+	}
+	s.spawn(func() { s.awaitEnd(g, timeout) })
 }
 
 // kill ends g at once.
@@ -70,15 +83,15 @@ func (s *Service) kill(g *generation, then func()) {
 		return
 	}
 	g.asked = true
-	s.spawn(func() { s.awaitEnd(g) })
+	s.spawn(func() { s.awaitEnd(g, s.config.StopTimeout) })
 }
 
-// awaitEnd waits until no process of g is left, kills what is there at the
-// deadline or when it is hurried, and tells.
-func (s *Service) awaitEnd(g *generation) {
+// awaitEnd waits until no process of g is left, kills what is there after the
+// timeout (0: never) or when it is hurried, and tells.
+func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 	deadline, cancel := g.grace, context.CancelFunc(func() {})
-	if s.config.StopTimeout > 0 {
-		deadline, cancel = context.WithTimeout(g.grace, s.config.StopTimeout)
+	if timeout > 0 {
+		deadline, cancel = context.WithTimeout(g.grace, timeout)
 	}
 	defer cancel()
 	if g.child != nil { // its status is known, and it is reaped, before the rest is looked for
@@ -178,6 +191,7 @@ func (s *Service) stop(reason error) {
 		return
 	}
 	s.cancelRetry()
+	s.again.cancel()
 	s.cancelProbation()
 	s.result.Reason = reason
 	s.move(StopAsked)
@@ -194,15 +208,31 @@ func (s *Service) stop(reason error) {
 	s.dropQueued("the upgrader is stopping")
 	s.starting = nil
 	for _, g := range s.generations {
-		switch g.phase {
-		case phaseStarting:
+		switch {
+		case g.phase == phaseDying:
+		case g.members == nil: // not launched yet
 			s.kill(g, nil)
-		case phaseDying:
-		default:
+		default: // one that is starting too: it may have begun to write something
+			s.hastenDrain(g)
 			s.askToQuit(g, s.config.StopSignal)
 		}
 	}
 	s.checkStopped()
+}
+
+// hastenDrain gives g, which drains already, the deadline of a full stop, and
+// the signal for it if that is another one.
+func (s *Service) hastenDrain(g *generation) {
+	if !g.asked || g.phase != phaseDraining {
+		return
+	}
+	if s.config.StopTimeout > 0 {
+		late := time.AfterFunc(s.config.StopTimeout, g.hurry)
+		context.AfterFunc(g.grace, func() { late.Stop() })
+	}
+	if s.config.StopSignal != s.config.SwapSignal {
+		_ = g.signal(s.config.StopSignal) // it may be gone: its end is awaited
+	}
 }
 
 // checkStopped ends the full stop when nothing is left.

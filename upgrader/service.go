@@ -51,6 +51,7 @@ type Service struct {
 	counters control.Counters
 
 	failures int         // starts in a row that failed
+	again    again       // a swap that failed and is to be tried again
 	retry    *time.Timer // set while Down
 	probing  context.CancelFunc
 	hold     hold
@@ -165,6 +166,7 @@ func (s *Service) move(m Move) {
 func (s *Service) close() {
 	s.hold.end()
 	s.cancelRetry()
+	s.again.cancel()
 	s.end()
 	s.tasks.Wait()
 	select {
@@ -201,6 +203,7 @@ func (s *Service) startFailed(g *generation, err error) {
 		s.move(StartFailed)
 		s.kill(g, nil)
 		s.conclude(control.RolledBack, err.Error(), g)
+		s.swapAgain(err)
 	case Replacing:
 		s.move(StartFailed)
 		s.revert(g, err.Error())
@@ -212,6 +215,9 @@ func (s *Service) startFailed(g *generation, err error) {
 		s.move(StartFailed)
 		if s.swap != nil && s.swap.to == g {
 			s.conclude(control.Failed, err.Error(), g)
+			if s.swap == nil && s.current != nil {
+				s.swapAgain(err)
+			}
 		}
 		s.down(g, err)
 	}

@@ -132,25 +132,28 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		return l, err
 	}
 	guest := make([]dialect.Lane, 0, len(lanes))
-	for _, lane := range lanes {
+	numbers := s.config.numbers(len(lanes))
+	for i, lane := range lanes {
 		f, err := lane.Dup()
 		if err != nil {
 			return l, fmt.Errorf("upgrader: pass %s: %w", lane.Claim().Address(), err)
 		}
 		defer f.Close()
-		fd := dialect.FirstFd + len(guest)
-		order.Files = append(order.Files, launch.Passed{File: f, Number: fd})
+		order.Files = append(order.Files, launch.Passed{File: f, Number: numbers[i]})
 		a := lane.Claim().Address()
-		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: fd})
+		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: numbers[i]})
 	}
-	order.Files = append(order.Files, launch.Passed{File: s.config.Stdin, Number: 0}, launch.Passed{File: s.config.Stdout, Number: 1})
-	if s.config.Stderr == StderrInherit {
-		order.Files = append(order.Files, launch.Passed{File: s.config.Stderrs, Number: 2})
-	} else {
+	stderr := s.config.Stderrs
+	if s.config.Stderr != StderrInherit {
 		if l.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
 			return l, err
 		}
-		order.Files = append(order.Files, launch.Passed{File: l.tail.File(), Number: 2})
+		stderr = l.tail.File()
+	}
+	for n, f := range []*os.File{s.config.Stdin, s.config.Stdout, stderr} {
+		if !slices.Contains(numbers, n) {
+			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
+		}
 	}
 	s.environment(g, &order, guest, l.notify)
 	if filter {
@@ -228,6 +231,29 @@ func (s *Service) lanes(g *generation) ([]*listener.Lane, error) {
 		all = append(all, mine[0])
 	}
 	return all, nil
+}
+
+// numbers are the descriptor numbers of n addresses: those that were asked
+// for, and else the lowest free ones from the first on.
+func (c *Config) numbers(n int) []int {
+	taken := map[int]bool{}
+	for _, fd := range c.Numbers {
+		taken[fd] = true
+	}
+	out := make([]int, n)
+	next := dialect.FirstFd
+	for i := range out {
+		if fd, given := c.Numbers[i]; given {
+			out[i] = fd
+			continue
+		}
+		for taken[next] {
+			next++
+		}
+		out[i] = next
+		next++
+	}
+	return out
 }
 
 // lanesOf are the lanes of g on one claim.

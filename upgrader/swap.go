@@ -28,6 +28,7 @@ type swap struct {
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
 	back    bool                     // to what ran before, rather than to what the command names now
+	retried bool                     // nobody asked for it but the failure of the one before
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -83,6 +84,7 @@ func (s *Service) wish(asked string, back bool, caller, proof chan<- control.Ver
 // beginSwap starts w now: nothing is under way.
 func (s *Service) beginSwap(w *swap) {
 	s.endProbation("another swap was asked for")
+	s.again.begin(w)
 	now := time.Now()
 	s.swaps++
 	w.number, w.began = s.swaps, now
@@ -98,6 +100,7 @@ func (s *Service) beginSwap(w *swap) {
 		w.from = s.serving
 		s.observe(Event{What: EventSwapping, Message: w.asked})
 		s.conclude(control.RolledBack, err.Error(), nil)
+		s.swapAgain(err)
 		return
 	}
 	g := s.newGeneration(recipe)
