@@ -34,6 +34,7 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			s.observe(Event{What: EventLeaving, Generation: g.number, Pid: g.pid(), Took: time.Since(began), Message: message})
 			if w := s.swap; w != nil && w.from == g && as == phaseLeaving {
 				w.enter("stop", time.Now())
+				s.saving(g)
 			}
 			s.askToQuit(g, s.config.SwapSignal)
 		})
@@ -76,7 +77,9 @@ func (s *Service) awaitEnd(g *generation) {
 		deadline, cancel = context.WithTimeout(g.grace, s.config.StopTimeout)
 	}
 	defer cancel()
-	if err := g.members.WaitEmpty(deadline); err != nil {
+	err := g.members.WaitEmpty(deadline)
+	quit := err == nil && g.grace.Err() == nil
+	if err != nil {
 		late := g.grace.Err() == nil
 		if late {
 			s.tell(func() {
@@ -90,6 +93,7 @@ func (s *Service) awaitEnd(g *generation) {
 	if g.child != nil {
 		<-g.exited // its status is known before it is gone
 	}
+	s.memoryEnded(g, quit)
 	s.tell(func() { s.gone(g) })
 }
 
@@ -158,10 +162,15 @@ func (s *Service) stop(reason error) {
 	s.observe(Event{What: EventStopping, Err: reason})
 	s.settleSwap()
 	s.dropQueued("the upgrader is stopping")
+	starting := s.starting
 	s.starting = nil
 	for _, g := range s.generations {
 		switch g.phase {
 		case phaseStarting:
+			if g != starting { // it waits for its predecessor
+				s.forget(g)
+				continue
+			}
 			s.kill(g, nil)
 		case phaseDying:
 		default:

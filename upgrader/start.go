@@ -45,8 +45,12 @@ func (s *Service) begin(g *generation) {
 	if s.serving == nil && len(s.set.Claims()) > 0 {
 		s.inherit(g)
 	}
-	filter := s.intercepts
+	filter, errands := s.intercepts, s.errands(g)
 	s.spawn(func() {
+		if err := s.runErrands(g, errands); err != nil {
+			s.tell(func() { s.notLaunched(g, err) })
+			return
+		}
 		l, err := s.launch(g, filter)
 		if errors.Is(err, launch.ErrFilter) && s.config.Intercept != InterceptOn {
 			reason := err
@@ -55,6 +59,9 @@ func (s *Service) begin(g *generation) {
 				s.note(g, "the server's own bind cannot be taken over, so its port is not kept: see upgrader doctor", reason)
 			})
 			l, err = s.launch(g, false)
+		}
+		if err != nil {
+			s.neverRan(g)
 		}
 		s.tell(func() {
 			if err != nil {
@@ -133,6 +140,9 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		order.Files = append(order.Files, launch.Passed{File: l.tail.File(), Number: 2})
 	}
 	s.environment(g, &order, guest, l.notify)
+	if err := s.lend(g, &order); err != nil {
+		return l, err
+	}
 	if filter {
 		order.Filter, order.FilterFlags, l.learns = bindFilter(shim.Pid())
 	}

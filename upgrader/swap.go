@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
@@ -28,6 +29,8 @@ type swap struct {
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
 	back    bool                     // to what ran before, rather than to what the command names now
+	restore *shmbridge.Snapshot      // what runs now is to go on from these bytes
+	copy    *copying                 // of the segment, as the predecessor left it; nil: not yet, or no segment
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -89,7 +92,9 @@ func (s *Service) beginSwap(w *swap) {
 	s.swap = w
 	w.enter("prepare", now)
 	recipe, err := s.previous, error(nil)
-	if !w.back {
+	if w.restore != nil && s.current != nil {
+		recipe = s.current
+	} else if !w.back {
 		recipe, err = s.resolve()
 	} else if recipe == nil {
 		err = errors.New("nothing ran before what serves")
@@ -109,6 +114,8 @@ func (s *Service) beginSwap(w *swap) {
 		s.move(BeginAsked)
 		w.enter("start", now)
 		s.begin(g)
+	case s.memory != nil:
+		s.prepare(g)
 	case s.config.Strategy == Exclusive:
 		s.replace(g)
 	default:
@@ -131,6 +138,9 @@ func (s *Service) replace(g *generation) {
 			s.note(predecessor, "new connections cannot be steered back", err)
 		}
 		s.set.Abandon(g.number)
+		if s.state == Preparing {
+			s.move(StartFailed)
+		}
 		s.forget(g)
 		s.conclude(control.RolledBack, err.Error(), nil)
 		return
@@ -203,6 +213,7 @@ func (s *Service) settleSwap() {
 		return
 	}
 	s.swap = nil
+	s.copied(w)
 	if w.verdict == nil {
 		w.verdict = &control.Verdict{Swap: w.number, Verdict: control.Failed, Reason: "the upgrader stopped", Asked: w.asked, Start: w.began}
 		s.record(*w.verdict, false)
