@@ -16,6 +16,12 @@ type statusReport struct {
 	Refusing    bool               `json:"refusing"`
 	Restarts    int                `json:"restarts"`
 	Message     string             `json:"message"`
+	Segment     struct {
+		State      string `json:"state"`
+		Generation int    `json:"generation"`
+		Managed    bool   `json:"managed"`
+		Error      string `json:"error"`
+	} `json:"segment"`
 }
 
 type generationReport struct {

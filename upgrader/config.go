@@ -69,6 +69,8 @@ type Config struct {
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
 
+	Memory *Memory // the segment that generations share; nil: none
+
 	Ready        ready.Spec    // what proves readiness
 	ReadyTimeout time.Duration // then a start has failed
 	Settle       time.Duration // how long a left lane must stay quiet
@@ -161,6 +163,9 @@ func (c *Config) check() error {
 		if d < 0 {
 			return usage("%s must not be negative", name)
 		}
+	}
+	if err := c.Memory.check(c); err != nil {
+		return err
 	}
 	if c.ReadyTimeout == 0 {
 		return usage("ready-timeout must be more than nothing")

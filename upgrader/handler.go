@@ -81,6 +81,7 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 			members[n] = g.members
 			st.Generations = append(st.Generations, info)
 		}
+		st.Segment = s.segmentStatus()
 		if st.Message == "" && s.serving != nil {
 			st.Message = s.serving.said
 		}
@@ -121,6 +122,8 @@ func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, err
 	switch r.Do {
 	case control.DoRestart, control.DoRollback:
 		return s.restart(ctx, r)
+	case control.DoSnapshot:
+		return s.snapshot(ctx, r)
 	case control.DoReload:
 		return control.Answer{}, s.reload(ctx)
 	case control.DoStop:

@@ -39,6 +39,11 @@ const (
 	EventStopping  = "stopping" // a full stop begins
 	EventStopped   = "stopped"  // it is over
 	EventStatus    = "status"   // the server said STATUS=
+	EventSave      = "save"     // the predecessor was asked to save the segment and quit
+	EventConfirm   = "confirm"  // it is gone: what became of the segment
+	EventRestore   = "restore"  // a generation serves on the segment
+	EventSnapshot  = "snapshot" // one was taken
+	EventRestored  = "restored" // a snapshot was put back into the segment
 	EventNote      = "note"     // something that an operator may want to know
 )
 

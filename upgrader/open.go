@@ -54,6 +54,9 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.openMemory(); err != nil {
+		return err
+	}
 	if len(found.Generations) == 0 {
 		s.sweep()
 	}

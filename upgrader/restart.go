@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/control"
 )
 
 // mainEnded is told when the main process of g has ended.
@@ -44,6 +45,9 @@ func (s *Service) exited(g *generation) {
 func (s *Service) died(g *generation) {
 	s.observe(Event{What: EventDied, Generation: g.number, Pid: g.pid(), Message: g.died(), Warning: true})
 	s.serving = nil
+	if s.state == Preparing {
+		s.notPrepared(control.Failed, g.died()+" before its memory was copied")
+	}
 	switch s.state {
 	case Swapping: // its successor is being started already
 		s.move(ServerDied)

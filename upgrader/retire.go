@@ -44,6 +44,7 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			s.observe(Event{What: EventLeaving, Generation: g.number, Pid: g.pid(), Took: time.Since(began), Message: message})
 			if w := s.swap; w != nil && w.from == g && as == phaseLeaving {
 				w.enter("stop", time.Now())
+				s.saving(g)
 			}
 			s.askToQuit(g, s.config.SwapSignal)
 		})
@@ -100,7 +101,9 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 		case <-deadline.Done():
 		}
 	}
-	if err := s.waitEmpty(deadline, g); err != nil {
+	err := s.waitEmpty(deadline, g)
+	quit := err == nil && g.grace.Err() == nil
+	if err != nil {
 		late := g.grace.Err() == nil
 		if late {
 			s.tell(func() {
@@ -114,6 +117,7 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 	if g.child != nil {
 		<-g.exited // its status is known before it is gone
 	}
+	s.memoryEnded(g, quit)
 	s.tell(func() { s.gone(g) })
 }
 

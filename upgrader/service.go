@@ -50,6 +50,8 @@ type Service struct {
 	verdicts []control.Verdict
 	counters control.Counters
 
+	memory *memory // nil: no segment is shared
+
 	failures int         // starts in a row that failed
 	again    again       // a swap that failed and is to be tried again
 	retry    *time.Timer // set while Down
@@ -182,6 +184,7 @@ func (s *Service) close() {
 	s.fallback.release()
 	s.current.release()
 	s.previous.release()
+	s.closeMemory()
 	switch {
 	case s.set == nil:
 	case s.state != Stopped && len(s.generations) > 0:
@@ -225,7 +228,7 @@ func (s *Service) startFailed(g *generation, err error) {
 
 // becameReady is told when readiness of g was proved.
 func (s *Service) becameReady(g *generation) {
-	if g != s.starting {
+	if g != s.starting || !s.approved(g) {
 		return
 	}
 	now := time.Now()
@@ -233,6 +236,7 @@ func (s *Service) becameReady(g *generation) {
 	g.proven()
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
+	s.taken(g)
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}

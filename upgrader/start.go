@@ -65,8 +65,12 @@ func (s *Service) alone(g *generation) bool {
 // start launches g, in a goroutine.
 func (s *Service) start(g *generation) {
 	g.begun = true
-	filter := s.intercepts
+	filter, errands := s.intercepts, s.errands(g)
 	s.spawn(func() {
+		if err := s.runErrands(g, errands); err != nil {
+			s.tell(func() { s.notLaunched(g, err) })
+			return
+		}
 		l, err := s.launch(g, filter)
 		if errors.Is(err, launch.ErrFilter) && s.config.Intercept != InterceptOn {
 			reason := err
@@ -75,6 +79,9 @@ func (s *Service) start(g *generation) {
 				s.note(g, "the server's own bind cannot be taken over, so its port is not kept: see upgrader doctor", reason)
 			})
 			l, err = s.launch(g, false)
+		}
+		if err != nil {
+			s.neverRan(g)
 		}
 		s.tell(func() {
 			if err != nil {
@@ -156,6 +163,9 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		}
 	}
 	s.environment(g, &order, guest, l.notify)
+	if err := s.lend(g, &order); err != nil {
+		return l, err
+	}
 	if filter {
 		order.Filter, order.FilterFlags, l.learns = bindFilter(shim.Pid())
 	}

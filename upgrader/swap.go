@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
@@ -29,6 +30,8 @@ type swap struct {
 	reason  string                   // why it is being reverted
 	back    bool                     // to what ran before, rather than to what the command names now
 	retried bool                     // nobody asked for it but the failure of the one before
+	restore *shmbridge.Snapshot      // what runs now is to go on from these bytes
+	copy    *copying                 // of the segment, as the predecessor left it; nil: not yet, or no segment
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -91,7 +94,9 @@ func (s *Service) beginSwap(w *swap) {
 	s.swap = w
 	w.enter("prepare", now)
 	recipe, err := s.previous, error(nil)
-	if !w.back {
+	if w.restore != nil && s.current != nil {
+		recipe = s.current
+	} else if !w.back {
 		recipe, err = s.resolve()
 	} else if recipe == nil {
 		err = errors.New("nothing ran before what serves")
@@ -112,6 +117,8 @@ func (s *Service) beginSwap(w *swap) {
 		s.move(BeginAsked)
 		w.enter("start", now)
 		s.begin(g)
+	case s.memory != nil:
+		s.prepare(g)
 	case s.config.Strategy == Exclusive:
 		s.replace(g)
 	default:
@@ -134,6 +141,9 @@ func (s *Service) replace(g *generation) {
 			s.note(predecessor, "new connections cannot be steered back", err)
 		}
 		s.set.Abandon(g.number)
+		if s.state == Preparing {
+			s.move(StartFailed)
+		}
 		s.forget(g)
 		s.conclude(control.RolledBack, err.Error(), nil)
 		return
@@ -206,6 +216,7 @@ func (s *Service) settleSwap() {
 		return
 	}
 	s.swap = nil
+	s.copied(w)
 	for _, c := range append(w.callers, w.proofs...) {
 		answer(c, *w.verdict)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/ready"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -25,6 +26,8 @@ type flags struct {
 
 	listen                               []string
 	intercept, strategy, stderr, restart string
+	shm, onUnsaved                       string
+	memory                               upgrader.Memory
 	ready, health, dialects              string
 	stopSignal, swapSignal, reloadSignal string
 	user, umask                          string
@@ -39,7 +42,13 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.SortFlags = false
 	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
-	set.StringVar(&f.strategy, "strategy", string(c.Strategy), "`overlap|exclusive`: start the successor beside its predecessor, or after it")
+	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm)")
+	set.StringVar(&f.shm, "shm", "", "share memory among generations, `SPEC`: memfd:NAME,size=256M, posix:/NAME, sysv:0x100d0a01, file:PATH")
+	set.StringVar(&f.memory.BackupDir, "backup-dir", "", "`DIR` of the segment's snapshots (default: snapshots in the state dir)")
+	set.IntVar(&f.memory.BackupKeep, "backup-keep", 3, "how many snapshots are kept")
+	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
+	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
+	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
 	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
@@ -94,7 +103,7 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if c.Intercept, err = oneOf("intercept", f.intercept, upgrader.InterceptAuto, upgrader.InterceptOn, upgrader.InterceptOff); err != nil {
 		return c, err
 	}
-	if c.Strategy, err = oneOf("strategy", f.strategy, upgrader.Overlap, upgrader.Exclusive); err != nil {
+	if err := f.parseMemory(&c); err != nil {
 		return c, err
 	}
 	if c.Restart, err = oneOf("restart", f.restart, upgrader.RestartAlways, upgrader.RestartOnFailure, upgrader.RestartNever); err != nil {
@@ -161,6 +170,47 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
 	}
 	return c, f.place(&c)
+}
+
+// parseMemory reads what belongs to the segment, and the strategy that follows.
+func (f *flags) parseMemory(c *upgrader.Config) (err error) {
+	strategy := f.strategy
+	switch {
+	case strategy != "":
+	case f.shm != "":
+		strategy = string(upgrader.Exclusive)
+	default:
+		strategy = string(upgrader.Overlap)
+	}
+	if c.Strategy, err = oneOf("strategy", strategy, upgrader.Overlap, upgrader.Exclusive); err != nil {
+		return err
+	}
+	m := f.memory
+	if m.OnUnsaved, err = oneOf("on-unsaved", f.onUnsaved, upgrader.UnsavedKeep, upgrader.UnsavedRestore, upgrader.UnsavedRefuse); err != nil {
+		return err
+	}
+	if f.shm == "" {
+		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
+			return errors.New("--backup-dir, --backup-interval, --validate and --on-unsaved are about a segment: give --shm")
+		}
+		return nil
+	}
+	if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
+		return fmt.Errorf("--shm: %w", err)
+	}
+	if m.Spec.Kind == shmbridge.Section {
+		return fmt.Errorf("--shm %s: sections are Windows'", f.shm)
+	}
+	if m.BackupKeep < 1 {
+		return errors.New("--backup-keep must be at least 1")
+	}
+	if m.BackupDir != "" {
+		if m.BackupDir, err = filepath.Abs(m.BackupDir); err != nil {
+			return fmt.Errorf("--backup-dir: %w", err)
+		}
+	}
+	c.Memory = &m
+	return nil
 }
 
 // place finds the name and the state dir.

@@ -92,6 +92,15 @@ func (c *Client) Reload(ctx context.Context) error {
 	return err
 }
 
+// Snapshot does what a.Snapshot says with snapshots of the service's segment.
+func (c *Client) Snapshot(ctx context.Context, a Args) (Answer, error) {
+	r, err := c.ask(ctx, Request{Do: DoSnapshot, Args: a}, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Verdict: r.Verdict, Message: r.Message, Snapshots: r.Snapshots}, nil
+}
+
 // Stop stops the service, at once if now, and returns when it has stopped.
 func (c *Client) Stop(ctx context.Context, now bool) error {
 	_, err := c.ask(ctx, Request{Do: DoStop, Args: Args{Now: now}}, nil)

@@ -26,7 +26,15 @@ const (
 	DoRestart  = "restart"  // swap; answered with the verdict
 	DoRollback = "rollback" // swap back to what ran before; answered with the verdict
 	DoReload   = "reload"   // have the serving generation read its configuration again
+	DoSnapshot = "snapshot" // what Args.Snapshot says
 	DoStop     = "stop"     // stop the service; answered when it has stopped
+)
+
+// The values of Args.Snapshot.
+const (
+	SnapshotCreate  = "create"
+	SnapshotList    = "list"
+	SnapshotRestore = "restore" // swap to the same command on the bytes of snapshot Args.Number; answered with the verdict
 )
 
 // Request is what a client asks.
@@ -43,12 +51,16 @@ type Args struct {
 	NoWait        bool `json:"no_wait,omitempty"`        // restart, rollback: answer when it was begun or queued, without a verdict
 	WaitProbation bool `json:"wait_probation,omitempty"` // restart, rollback: answer at the end of probation rather than at the commit
 	Now           bool `json:"now,omitempty"`            // stop: kill at once
+
+	Snapshot string `json:"snapshot,omitempty"` // snapshot: SnapshotCreate, SnapshotList or SnapshotRestore
+	Number   uint64 `json:"number,omitempty"`   // snapshot: of the one to restore
 }
 
 // Answer is what a Handler did. Verdict is nil unless a swap was waited for.
 type Answer struct {
-	Verdict *Verdict `json:"verdict,omitempty"`
-	Message string   `json:"message,omitempty"`
+	Verdict   *Verdict   `json:"verdict,omitempty"`
+	Message   string     `json:"message,omitempty"`
+	Snapshots []Snapshot `json:"snapshots,omitempty"`
 }
 
 // A Handler is the service that a Server speaks for. Its methods are called by
@@ -57,7 +69,7 @@ type Answer struct {
 type Handler interface {
 	// Status tells how the service is. It must not wait for anything.
 	Status(ctx context.Context) (Status, error)
-	// Do does what r asks: restart, rollback, reload or stop. It may wait for
+	// Do does what r asks: restart, rollback, reload, snapshot or stop. It may wait for
 	// as long as the client does. An *Error is passed on as it is.
 	Do(ctx context.Context, r Request) (Answer, error)
 	// Events calls emit for what happens from now on, in order, from one
@@ -97,6 +109,8 @@ type reply struct {
 	Event   *Event   `json:"event,omitempty"`
 	Message string   `json:"message,omitempty"`
 	Error   *Error   `json:"error,omitempty"`
+
+	Snapshots []Snapshot `json:"snapshots,omitempty"`
 }
 
 // readRequest reads one request line. What is behind the line is not looked
@@ -133,7 +147,7 @@ func parseRequest(line []byte) (Request, error) {
 		return Request{}, &Error{CodeBadRequest, "the request is not understood: " + err.Error()}
 	}
 	switch q.Do {
-	case DoStatus, DoEvents, DoRestart, DoRollback, DoReload, DoStop:
+	case DoStatus, DoEvents, DoRestart, DoRollback, DoReload, DoSnapshot, DoStop:
 		return q, nil
 	case "":
 		return Request{}, &Error{CodeBadRequest, `the request does not say what to "do"`}

@@ -234,7 +234,7 @@ func (s *Server) answer(ctx context.Context, q Request, l *lines) reply {
 	default:
 		var a Answer
 		if a, err = s.handler.Do(ctx, q); err == nil {
-			last.Verdict, last.Message = a.Verdict, a.Message
+			last.Verdict, last.Message, last.Snapshots = a.Verdict, a.Message, a.Snapshots
 		}
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ type Status struct {
 	Name        string       `json:"name"`               // of the service
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
-	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, probation, leaving, replacing, reverting, stopping, stopped
+	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, stopping, stopped
 	Since       time.Time    `json:"since"`              // when State was entered
 	Started     time.Time    `json:"started"`            // when the upgrader took the service on
 	Strategy    string       `json:"strategy"`           // overlap or exclusive
@@ -25,6 +25,7 @@ type Status struct {
 	Parked      int          `json:"parked"`             // descriptors in the store
 	Restarts    int          `json:"restarts"`           // starts after the server died by itself
 	Refusing    bool         `json:"refusing,omitempty"` // nobody served for too long: clients are refused
+	Segment     *Segment     `json:"segment,omitempty"`  // that generations share; null: none
 	Message     string       `json:"message,omitempty"`  // what the server said last (STATUS=), or why nothing runs
 }
 

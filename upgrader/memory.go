@@ -1,0 +1,277 @@
+package upgrader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/shmbridge"
+	"github.com/upgrader/upgrader/upgrader/control"
+	"github.com/upgrader/upgrader/upgrader/launch"
+)
+
+// OnUnsaved says what happens with a segment whose last writer ended without
+// saving it.
+type OnUnsaved string
+
+// The policies.
+const (
+	UnsavedKeep    OnUnsaved = "keep"    // the next generation gets it as it is, and is told
+	UnsavedRestore OnUnsaved = "restore" // the newest snapshot that was saved is put back
+	UnsavedRefuse  OnUnsaved = "refuse"  // no generation is started on it
+)
+
+// Memory is the segment that a service's generations share, and its policy.
+type Memory struct {
+	Spec           shmbridge.Spec
+	BackupDir      string        // of the snapshots; "": snapshots in the state dir
+	BackupKeep     int           // how many are kept; 0: 3
+	BackupInterval time.Duration // between snapshots beside those of swaps; 0: none
+	OnUnsaved      OnUnsaved     // "": keep
+	Validate       string        // a command that tells by its status whether the segment is sound; "": none
+}
+
+// check fills what zero values mean and refuses what cannot be.
+func (m *Memory) check(c *Config) error {
+	if m == nil {
+		return nil
+	}
+	if c.Strategy == "" {
+		c.Strategy = Exclusive
+	}
+	switch {
+	case c.Strategy != Exclusive:
+		return usage("two generations must not write one segment: --shm goes with --strategy exclusive only")
+	case m.BackupInterval < 0:
+		return usage("backup-interval must not be negative")
+	case m.BackupKeep < 0:
+		return usage("backup-keep must not be negative")
+	}
+	if m.BackupKeep == 0 {
+		m.BackupKeep = 3
+	}
+	if m.OnUnsaved == "" {
+		m.OnUnsaved = UnsavedKeep
+	}
+	return nil
+}
+
+// memory is the segment while the service runs. It is nil when none is shared.
+type memory struct {
+	Memory
+	segment *shmbridge.Segment
+	store   *shmbridge.Store
+	turn    chan struct{} // who has put something in takes a snapshot: one at a time
+	owed    *copying      // must be put back before anything starts; the loop's
+	asked   time.Time     // when the predecessor was asked to save; the loop's
+}
+
+// openMemory opens the segment for the service's life. What a generation of
+// a killed upgrader holds is taken from it.
+func (s *Service) openMemory() error {
+	c := s.config.Memory
+	if c == nil {
+		return nil
+	}
+	options := shmbridge.Config{Generation: s.last}
+	if u := s.config.User; u != nil {
+		options.Uid, options.Gid = &u.Uid, &u.Gid
+	}
+	if s.serving != nil && c.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
+		var err error
+		if options.Inherited, err = inheritMemory(s.serving.main); err != nil {
+			return fmt.Errorf("upgrader: take %s over from pid %d: %w", c.Spec.Identity(), s.serving.pid(), err)
+		}
+	}
+	segment, err := shmbridge.Open(c.Spec, options)
+	if err != nil {
+		return err
+	}
+	m := &memory{Memory: *c, segment: segment, turn: make(chan struct{}, 1)}
+	s.memory = m
+	if s.serving == nil {
+		if err := m.abandoned(); err != nil {
+			return err
+		}
+	}
+	if m.BackupDir == "" {
+		m.BackupDir = filepath.Join(s.config.StateDir, "snapshots")
+	}
+	if m.store, err = shmbridge.OpenStore(m.BackupDir, shmbridge.StoreConfig{Keep: m.BackupKeep}); err != nil {
+		return err
+	}
+	if m.BackupInterval > 0 {
+		s.spawn(s.snapshotsByTheClock)
+	}
+	return nil
+}
+
+// abandoned refuses a segment that somebody we do not know of still writes.
+func (m *memory) abandoned() error {
+	now, err := m.segment.State()
+	if err != nil || now.State != shmbridge.Live {
+		return err
+	}
+	who, err := m.segment.MappedBy()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(who.Pids, now.Pid) || now.Pid == 0 && len(who.Pids) > 0 {
+		return fmt.Errorf("upgrader: %s is still written, %w by %s: end it first", m.Spec.Identity(), shmbridge.ErrMapped, names(who.Pids))
+	}
+	return nil
+}
+
+// closeMemory releases the segment, after everything that used it.
+func (s *Service) closeMemory() {
+	if s.memory != nil {
+		_ = s.memory.segment.Close() // the process ends; the kernel closes what is left
+	}
+}
+
+// lend hands the segment to g, which gets the lease by that. Its descriptors
+// lie behind the lanes, where no dialect counts them.
+func (s *Service) lend(g *generation, o *launch.Order) error {
+	m := s.memory
+	if m == nil {
+		return nil
+	}
+	if err := m.segment.Lease(g.number, 0); err != nil {
+		return err
+	}
+	next := dialect.FirstFd
+	for _, f := range o.Files {
+		next = max(next, f.Number+1)
+	}
+	var numbers []int
+	for _, f := range m.segment.Files() {
+		o.Files = append(o.Files, launch.Passed{File: f, Number: next})
+		numbers = append(numbers, next)
+		next++
+	}
+	env, err := m.segment.Environ(numbers...)
+	o.Env = append(o.Env, env...)
+	return err
+}
+
+// neverRan takes the lease back from a generation that was not started.
+func (s *Service) neverRan(g *generation) {
+	if m := s.memory; m != nil {
+		_, _ = m.segment.Ended(g.number, shmbridge.ExitNeverRan) // why it did not start is told
+	}
+}
+
+// memoryEnded tells the page that no process of g is left. quit says that it
+// ended by itself when it was asked to.
+func (s *Service) memoryEnded(g *generation, quit bool) {
+	m := s.memory
+	if m == nil {
+		return
+	}
+	how := shmbridge.ExitCrash
+	if g.status != nil && g.status.Success() || g.status == nil && quit { // of a daemon no status is known
+		how = shmbridge.ExitClean
+	}
+	state, err := m.segment.Ended(g.number, how)
+	s.tell(func() {
+		switch {
+		case err != nil:
+			s.note(g, "the bridge page could not be told of its end", err)
+		case s.swap != nil && s.swap.from == g && g.phase == phaseLeaving:
+			s.observe(Event{What: EventConfirm, Generation: g.number, Pid: g.pid(), Message: "the segment is " + state.String(), Took: time.Since(m.asked), Warning: state == shmbridge.Unsaved})
+		case state == shmbridge.Unsaved:
+			s.note(g, "it left the segment unsaved", nil)
+		}
+	})
+}
+
+// saving is told when g was asked to save and quit.
+func (s *Service) saving(g *generation) {
+	if s.memory == nil {
+		return
+	}
+	s.memory.asked = time.Now()
+	s.observe(Event{What: EventSave, Generation: g.number, Pid: g.pid(), Message: "asked to save and quit"})
+}
+
+// taken is told when g became ready on the segment.
+func (s *Service) taken(g *generation) {
+	m := s.memory
+	if m == nil {
+		return
+	}
+	e := Event{What: EventRestore, Generation: g.number, Pid: g.pid(), Took: g.ready.Sub(g.started)}
+	if now, err := m.segment.State(); err == nil {
+		e.Message = "serves on the segment, which it found " + now.Found.String()
+	}
+	s.observe(e)
+}
+
+// segmentStatus is what the status tells of the segment.
+func (s *Service) segmentStatus() *control.Segment {
+	m := s.memory
+	if m == nil {
+		return nil
+	}
+	c := &control.Segment{Name: m.segment.Spec().Identity(), Size: m.segment.Size(), BackupDir: m.BackupDir}
+	now, err := m.segment.State()
+	if err != nil {
+		c.Error = err.Error()
+		return c
+	}
+	c.State, c.Generation, c.Saves, c.Schema, c.Managed = now.State.String(), int(now.Generation), now.Total, now.Schema, now.Managed
+	return c
+}
+
+// putBack restores the segment for g, once nobody but us maps it.
+func (s *Service) putBack(ctx context.Context, g *generation, snap shmbridge.Snapshot) error {
+	m := s.memory
+	began := time.Now()
+	deadline := time.NewTimer(leavingMappers)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
+		switch {
+		case err == nil:
+			s.tell(func() {
+				s.observe(Event{What: EventRestored, Generation: g.number, Message: fmt.Sprintf("the segment is as in snapshot %d of %s", snap.Number, snap.Time.Format(time.RFC3339)), Took: time.Since(began)})
+			})
+			return nil
+		case !errors.Is(err, shmbridge.ErrMapped):
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			if who, e := m.segment.MappedBy(); e == nil && len(who.Pids) > 0 {
+				err = fmt.Errorf("the segment is %w by %s", shmbridge.ErrMapped, names(who.Pids))
+			}
+			return err
+		}
+	}
+}
+
+// leavingMappers is how long a process that is no member of a generation may
+// take to let go of the segment before it counts as a stranger.
+const leavingMappers = 2 * time.Second
+
+// names says who processes are.
+func names(pids []int) string {
+	all := make([]string, len(pids))
+	for i, pid := range pids {
+		all[i] = "pid " + itoa(pid)
+		if name := commandOf(pid); name != "" {
+			all[i] += " (" + name + ")"
+		}
+	}
+	return strings.Join(all, ", ")
+}

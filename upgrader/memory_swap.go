@@ -1,0 +1,243 @@
+package upgrader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/upgrader/upgrader/shmbridge"
+	"github.com/upgrader/upgrader/upgrader/control"
+)
+
+// copying is the snapshot that a swap can be rolled back to. Its first phase
+// is over when there is one; the second and the commit come after the
+// predecessor.
+type copying struct {
+	taking *shmbridge.Taking
+	begun  bool          // the second phase was handed to a goroutine, which owns taking from then on; the loop's
+	done   chan struct{} // closed when snap and err stand
+	snap   shmbridge.Snapshot
+	err    error
+	void   bool // the second phase failed: nothing was started behind it
+}
+
+var errAbandoned = errors.New("the snapshot was given up")
+
+// abandon ends a copying whose second phase was not begun.
+func (m *memory) abandon(c *copying) {
+	if c == nil {
+		return
+	}
+	c.taking.Abort()
+	c.err, c.void = errAbandoned, true
+	close(c.done)
+	<-m.turn
+}
+
+// prepare does what can be done, and what can fail, while the predecessor
+// still serves; then g replaces it.
+func (s *Service) prepare(g *generation) {
+	w := s.swap
+	s.move(PrepareAsked)
+	w.enter("copy", time.Now())
+	s.spawn(func() {
+		began := time.Now()
+		c, err := s.firstCopy(g, w.restore)
+		told := s.tell(func() {
+			switch {
+			case s.state != Preparing || s.swap != w: // the server died, or a stop came
+				s.memory.abandon(c)
+			case err != nil:
+				s.notPrepared(control.RolledBack, err.Error())
+			default:
+				w.copy = c
+				s.note(g, fmt.Sprintf("the segment was copied in %v while its writer ran", time.Since(began).Round(time.Microsecond)), nil)
+				s.replace(g)
+			}
+		})
+		if !told {
+			s.memory.abandon(c)
+		}
+	})
+}
+
+// notPrepared ends the swap that is being prepared: its predecessor was not
+// touched.
+func (s *Service) notPrepared(verdict, reason string) {
+	g := s.swap.to
+	s.move(StartFailed)
+	s.forget(g)
+	s.conclude(verdict, reason, nil)
+}
+
+// firstCopy proves what can be proved, and copies the segment a first time.
+func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copying, error) {
+	m, ctx := s.memory, g.grace
+	if err := m.segment.Check(); err != nil {
+		return nil, err
+	}
+	declared, err := s.schemas(g.recipe)
+	if err != nil {
+		return nil, err
+	}
+	if restore != nil {
+		if _, err := shmbridge.Verify(ctx, restore.Path); err != nil {
+			return nil, err
+		}
+		err = shmbridge.Compatible(restore.Schema, declared)
+	} else {
+		err = m.segment.Accepts(declared)
+	}
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t, err := m.store.Begin(m.segment)
+	if err == nil {
+		if err = t.First(ctx); err == nil {
+			return &copying{taking: t, done: make(chan struct{})}, nil
+		}
+		t.Abort()
+	}
+	<-m.turn
+	return nil, err
+}
+
+// errands are what has to be done with the segment before a generation
+// starts, in this order.
+type errands struct {
+	others  []context.Context   // ends of generations that may still write
+	copy    *copying            // whose second phase is due
+	undo    *copying            // to be put back
+	restore *shmbridge.Snapshot // to be put back because somebody asked for it
+}
+
+// errands are those of g, which is about to start.
+func (s *Service) errands(g *generation) errands {
+	var e errands
+	m, w := s.memory, s.swap
+	if m == nil {
+		return e
+	}
+	for _, other := range s.generations {
+		if other != g {
+			e.others = append(e.others, other.run)
+		}
+	}
+	switch {
+	case w == nil:
+	case s.state == Reverting:
+		if w.copy != nil && !w.copy.void { // else nothing was started on it
+			m.owed = w.copy
+		}
+		s.setCurrent(s.fallback) // whatever becomes of this start, the successor does not come back
+	case w.to == g:
+		e.copy, e.restore = w.copy, w.restore
+		if w.copy != nil {
+			w.copy.begun = true
+		}
+	}
+	e.undo = m.owed
+	return e
+}
+
+// runErrands runs them. When it has returned without an error, g may write.
+func (s *Service) runErrands(g *generation, e errands) error {
+	m, ctx := s.memory, g.grace
+	if m == nil {
+		return nil
+	}
+	for _, other := range e.others {
+		select {
+		case <-other.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if e.copy != nil {
+		if err := s.secondCopy(ctx, e.copy); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.undo != nil:
+		return s.undo(g, e.undo)
+	case e.restore != nil:
+		return s.putBack(ctx, g, *e.restore)
+	}
+	if _, err := m.store.Finish(ctx, m.segment); err != nil { // a restore that a crash cut short
+		return err
+	}
+	return s.judge(g, e)
+}
+
+// secondCopy copies what changed since the first one, now that nobody writes.
+// The snapshot is brought to the disk while the successor starts.
+func (s *Service) secondCopy(ctx context.Context, c *copying) error {
+	m := s.memory
+	began, before := time.Now(), c.taking.Copied()
+	err := c.taking.Second(ctx)
+	if err != nil {
+		s.memory.abandon(c)
+		return err
+	}
+	took, changed := time.Since(began), c.taking.Copied()-before
+	s.spawn(func() {
+		c.snap, c.err = c.taking.Commit()
+		late := c.err
+		if c.snap.Path != "" { // it stands; older ones could not be removed
+			c.err = nil
+		}
+		close(c.done)
+		<-m.turn
+		s.tell(func() {
+			if late != nil {
+				s.note(nil, "", late)
+			}
+			if c.err == nil {
+				s.observe(Event{What: EventSnapshot, Message: fmt.Sprintf("%s (%d bytes changed since the first copy)", c.snap.Path, changed), Took: took})
+			}
+		})
+	})
+	return nil
+}
+
+// undo puts the bytes back that were there before the successor.
+func (s *Service) undo(g *generation, c *copying) error {
+	m := s.memory
+	select {
+	case <-c.done:
+	case <-g.grace.Done():
+		return g.grace.Err()
+	}
+	settled := func(said string) {
+		s.tell(func() {
+			m.owed = nil
+			if w := s.swap; w != nil && s.state == Reverting && said != "" {
+				w.reason += said
+			}
+		})
+	}
+	if c.err != nil {
+		settled("")
+		return fmt.Errorf("the memory could not be restored, there is no snapshot: %w", c.err)
+	}
+	if err := s.putBack(g.grace, g, c.snap); err != nil {
+		return fmt.Errorf("the memory could not be restored: %w", err)
+	}
+	settled(fmt.Sprintf("; the memory was restored to snapshot %d", c.snap.Number))
+	return nil
+}
+
+// copied is told when no verdict of w can need its snapshot any more.
+func (s *Service) copied(w *swap) {
+	if s.memory != nil && w.copy != nil && !w.copy.begun {
+		s.memory.abandon(w.copy)
+		w.copy = nil
+	}
+}
