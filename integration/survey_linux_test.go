@@ -33,9 +33,6 @@ type surveyedLoad struct {
 
 // surveyedGap are rows that do not work yet, and why.
 var surveyedGap = map[string]string{
-	"nginx, daemonises":                           "the daemon has left session, group and parent, and overwrites its environment: it is not always found",
-	"nginx, daemonises, --forking-pid-file":       "as above: the pid in the file counts only when it is found otherwise",
-	"Go, daemonises":                              "the second of three processes is followed, and its end taken for the server's",
 	"a server with a seccomp listener of its own": "it gets EBUSY, and is not started again without a filter",
 }
 
@@ -44,7 +41,7 @@ func runSurvey(t *testing.T, binary string, arguments ...string) []surveyedRow {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "rows.json")
 	arguments = append(arguments, "-bin", os.Getenv(binEnv), "-out", filepath.Join(t.TempDir(), "servers.md"), "-json", out,
-		"-settle-max", "30s", "-ready-timeout", "120s")
+		"-settle-max", "30s", "-ready-timeout", "120s", "-pace", "0.5")
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, binary, arguments...)

@@ -26,17 +26,15 @@ type system struct {
 }
 
 type claimSystem struct {
-	net     string
-	addr    string
-	socket  interface{ File() (*os.File, error) }
-	close   func() error
-	all     []*Lane
-	serving int
+	net    string
+	addr   string
+	socket interface{ File() (*os.File, error) }
+	close  func() error
+	all    []*Lane
 }
 
 type laneSystem struct {
-	gen     int
-	retired bool
+	gen int
 }
 
 func newSystem(c Config) *system { return &system{cfg: c} }

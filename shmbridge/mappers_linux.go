@@ -53,7 +53,7 @@ func (s *Segment) MappedBy() (Mappers, error) {
 	var m Mappers
 	attachments := 0
 	for _, pid := range pids {
-		regions := self
+		regions, err := self, error(nil)
 		if pid != os.Getpid() {
 			regions, err = readMaps(filepath.Join("/proc", strconv.Itoa(pid), "maps"))
 		}

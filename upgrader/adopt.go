@@ -40,10 +40,10 @@ type rememberedGeneration struct {
 func (s *Service) remembered() remembered {
 	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State()}
 	for _, g := range s.generations {
-		if g.main.Start == 0 {
+		if !g.begun {
 			continue
 		}
-		if g.exe.Ino == 0 {
+		if g.exe.Ino == 0 && g.main.Start != 0 {
 			g.exe, _ = g.main.Executable() // a zero one is not compared
 		}
 		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
@@ -67,6 +67,13 @@ func (s *Service) remember() (remembered, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		s.note(nil, "what the last upgrader wrote is not understood; a server that it left running is not found", err)
 		return remembered{}, nil
+	}
+	for i, g := range r.Generations {
+		if g.Main.Start == 0 { // it was being launched
+			if left, err := process.NewMembers(process.Identity{Pid: -1}, "", marks(r.Mark, g.Number)...).List(); err == nil && len(left) > 0 {
+				r.Generations[i].Main = left[0]
+			}
+		}
 	}
 	r.Generations = slices.DeleteFunc(r.Generations, func(g rememberedGeneration) bool {
 		if !g.Main.Alive() {
@@ -124,7 +131,7 @@ func marks(mark string, generation int) []string {
 func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 	run, cancel := context.WithCancel(s.run)
 	g := &generation{
-		number: old.Number, phase: phaseServing, adopted: true, main: old.Main, exe: old.Executable,
+		number: old.Number, phase: phaseServing, adopted: true, begun: true, main: old.Main, exe: old.Executable,
 		members: process.NewMembers(old.Main, "", marks(mark, old.Number)...),
 		started: old.Started, ready: old.Ready, run: run, cancel: cancel, proven: func() {},
 		exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
@@ -139,11 +146,7 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 			g.tail = t
 		} // it wrote elsewhere: its lines are not known
 	}
-	s.spawn(func() {
-		if g.main.Wait(s.run) == nil {
-			s.tell(func() { s.mainEnded(g) })
-		}
-	})
+	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})
 	if !serving {
 		s.retire(g, phaseDraining, nil)

@@ -58,11 +58,13 @@ type Config struct {
 
 	Dir     string   // working directory of the server; "": ours
 	EnvFile string   // KEY=VALUE lines, read again at each start; "": none
-	Environ []string // environment that EnvFile adds to; nil: os.Environ()
+	EnvDir  string   // a file for each variable, its first line the value, read again at each start; "": none
+	Environ []string // environment that EnvDir and EnvFile add to; nil: os.Environ()
 	User    *User    // who the server runs as; nil: as we do
 	Umask   *int     // nil: ours
 
 	Listen    []listener.Address // what is claimed at start
+	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3
 	Dialects  []dialect.Dialect  // how the server receives its lanes
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
@@ -75,12 +77,14 @@ type Config struct {
 	SettleMax    time.Duration // how long to wait for that
 	HoldMax      time.Duration // how long clients wait for somebody who serves; 0: for ever
 
-	StopSignal  syscall.Signal // asks the server to quit at a full stop
-	SwapSignal  syscall.Signal // asks a predecessor to quit; 0: StopSignal
-	StopTimeout time.Duration  // then KILL, to the whole generation; 0: never
-	DrainMax    int            // predecessors that drain at a time; past it the oldest is killed
-	ReloadSig   syscall.Signal // what `reload` sends; 0: HUP
-	ReloadCmd   string         // what `reload` runs instead; "": the signal
+	StopSignal   syscall.Signal       // asks the server to quit at a full stop
+	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
+	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
+	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
+	DrainTimeout time.Duration        // as StopTimeout, for a predecessor that drains; 0: StopTimeout
+	DrainMax     int                  // predecessors that drain at a time; past it the oldest is killed
+	ReloadSig    syscall.Signal       // what `reload` sends; 0: HUP
+	ReloadCmd    string               // what `reload` runs instead; "": the signal
 
 	Probation time.Duration // after a commit; 0: off
 	Health    *ready.Spec   // checked every second on probation; nil: only death counts
@@ -88,6 +92,8 @@ type Config struct {
 	Restart       Restart       // "": always
 	RetryMax      int           // starts in a row that may fail
 	RetryInterval time.Duration // before the second retry, doubling; the first one is at once
+	RetryLongest  time.Duration // what the doubling ends at; 0: 65536 intervals
+	Persistent    bool          // every start that fails is tried again without end: the first one, and that of an overlap swap, too
 
 	StateDir       string     // where state, sockets and files of ours lie
 	PidFile        string     // "": none
@@ -152,7 +158,7 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain timeout": c.DrainTimeout, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)
@@ -163,6 +169,12 @@ func (c *Config) check() error {
 	}
 	if c.ReadyTimeout == 0 {
 		return usage("ready-timeout must be more than nothing")
+	}
+	if err := c.checkNumbers(); err != nil {
+		return err
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = c.StopTimeout
 	}
 	if c.SettleMax < c.Settle {
 		c.SettleMax = c.Settle
@@ -175,6 +187,23 @@ func (c *Config) check() error {
 	}
 	if c.Stderrs == nil {
 		c.Stderrs = os.Stderr
+	}
+	return nil
+}
+
+// checkNumbers refuses descriptor numbers that cannot be.
+func (c *Config) checkNumbers() error {
+	taken := map[int]bool{}
+	for i, n := range c.Numbers {
+		switch {
+		case i < 0 || i >= len(c.Listen):
+			return usage("a descriptor number for an address that is not there")
+		case n < 0:
+			return usage("%s: a descriptor number must not be negative", c.Listen[i])
+		case taken[n]:
+			return usage("descriptor %d can only be one address's", n)
+		}
+		taken[n] = true
 	}
 	return nil
 }

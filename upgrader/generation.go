@@ -38,7 +38,7 @@ type generation struct {
 	notify  *notify.Socket
 	status  *launch.Status // how its main process ended, once it did
 	adopted bool           // another upgrader started it
-	follows bool           // it daemonised: main is not the child
+	follows bool           // it daemonised, or said MAINPID=: main is not the child
 	exe     process.Exe    // what its main process executes, once it was asked
 
 	started, ready time.Time
@@ -53,6 +53,8 @@ type generation struct {
 	grace   context.Context    // ends when it is to be killed
 	hurry   context.CancelFunc
 	exited  chan struct{} // closed when its main process is gone
+	begun   bool          // something of it may run: its end is told
+	ended   bool          // its main process is gone: exited is closed
 	asked   bool          // a goroutine waits for its end
 	verdict approval      // on the memory under it
 	then    func()        // runs in the loop when nothing of it is left
@@ -125,14 +127,19 @@ func (s *Service) forget(g *generation) {
 	s.save()
 }
 
-// held tells the lanes whether a process of a generation still has one open.
+// held tells the lanes whether a process of a generation was seen with one
+// open: one look, since it decides only what a second bind is answered.
 func (s *Service) held(number int, inode uint64) bool {
-	held := true
+	var m *process.Members
 	_ = s.ask(s.run, func() {
-		if g := s.generations[number]; g != nil && g.members != nil {
-			m := g.members
-			held, _ = m.Holding(inode) // not known counts as held
+		if g := s.generations[number]; g != nil {
+			m = g.members
 		}
 	})
+	if m == nil {
+		return true
+	}
+	inodes, _ := m.Inodes() // what could be read
+	_, held := inodes[inode]
 	return held
 }

@@ -16,6 +16,17 @@ import (
 // Stop asks for a graceful full stop; a second time for one at once.
 func (s *Service) Stop() { s.tell(func() { s.stop(nil) }) }
 
+// StopWith is Stop with another signal than Config.StopSignal. Of several
+// wishes to stop, the first one's counts.
+func (s *Service) StopWith(sig syscall.Signal) {
+	s.tell(func() {
+		if !s.state.ending() {
+			s.config.StopSignal = sig
+			s.stop(nil)
+		}
+	})
+}
+
 // Kill asks for a full stop at once.
 func (s *Service) Kill() {
 	s.tell(func() {
@@ -192,7 +203,11 @@ func (s *Service) reload(ctx context.Context) error {
 		default:
 			cmd = exec.CommandContext(ctx, "/bin/sh", "-c", s.config.ReloadCmd)
 			cmd.Dir = s.config.Dir
-			cmd.Env = append(slices.Clone(s.serving.recipe.env), "MAINPID="+itoa(s.serving.pid()))
+			env := s.config.Environ
+			if r := s.serving.recipe; r != nil { // nil: adopted, and not to be looked at
+				env = r.env
+			}
+			cmd.Env = append(slices.Clone(env), "MAINPID="+itoa(s.serving.pid()))
 		}
 	})
 	if err != nil || result != nil || cmd == nil {

@@ -1,6 +1,7 @@
 package upgrader
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
@@ -35,7 +37,8 @@ func TestMain(m *testing.M) {
 //	exit=N       exit with that status
 //	once=FILE    go on if this is the first process to come here, else stay as it is
 //	deaf         ignore TERM
-//	child=PLAN   start a process that carries out PLAN (commas for blanks)
+//	accept       accept clients of the first lane, for ever
+//	child=PLAN   start a process that carries out PLAN (: for a blank)
 //	main         say that the last child is the main process, and wait until that was heard
 //	write=FILE   hold FILE as its only writer; exit with 9 if it is held
 //	stay         until TERM comes; the last word of every plan
@@ -65,12 +68,26 @@ func guest(plan []string) {
 			signal.Ignore(syscall.SIGTERM)
 		case "child":
 			c := exec.Command("/proc/self/exe")
-			c.Env = append(os.Environ(), guestVariable+"="+strings.ReplaceAll(value, ",", " "))
+			c.Env = append(os.Environ(), guestVariable+"="+strings.ReplaceAll(value, ":", " "))
 			c.Stdout, c.Stderr = os.Stdout, os.Stderr
 			if err := c.Start(); err != nil {
 				fail(err)
 			}
 			child = c.Process.Pid
+		case "accept":
+			l, err := net.FileListener(os.NewFile(3, "lane"))
+			if err != nil {
+				fail(err)
+			}
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						fail(err)
+					}
+					_ = c.Close() // nothing is said
+				}
+			}()
 		case "main":
 			say("MAINPID=" + strconv.Itoa(child))
 		case "write":
@@ -100,20 +117,12 @@ func say(message string) {
 	if _, err := c.Write([]byte(message)); err != nil {
 		fail(err)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
+	if err := notify.Barrier(context.Background()); err != nil {
 		fail(err)
 	}
-	_, _, err = c.WriteMsgUnix([]byte("BARRIER=1"), syscall.UnixRights(int(w.Fd())), nil)
-	_ = w.Close() // the other end closes its own
-	if err != nil {
-		fail(err)
-	}
-	_, _ = r.Read(make([]byte, 1)) // its end is the answer
 }
 
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(8)
 }
-

@@ -22,7 +22,7 @@ type files struct {
 	lock   *state.Lock
 	pid    *state.PidFile
 	status *state.StatusFile
-	save   chan []byte // the newest state that is not written yet
+	save   chan saving // the newest state that is not written yet
 }
 
 // open takes everything that lasts as long as the service: the state dir and
@@ -89,7 +89,7 @@ func (s *Service) open() error {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})
-	s.files.save = make(chan []byte, 1)
+	s.files.save = make(chan saving, 1)
 	s.spawn(s.saveStates)
 	return nil
 }
@@ -124,7 +124,7 @@ func (s *Service) closeFiles() {
 	if f.pid != nil {
 		_ = f.pid.Remove() // a stale one is recognised
 	}
-	if f.dir != nil && f.lock != nil {
+	if f.dir != nil && f.lock != nil && s.state == Stopped { // else a server may be left, and is to be found
 		s.sweep()
 		_ = f.dir.Forget() // a state without living processes is ignored
 	}
@@ -157,14 +157,15 @@ func (s *Service) laneEvent(e listener.Event) {
 	})
 }
 
-// writeStatusFile tells which generations run.
+// writeStatusFile tells which generations run that were ready once: who waits
+// for a swap by reading it must not take a start that fails for one.
 func (s *Service) writeStatusFile() {
 	if s.files.status == nil {
 		return
 	}
 	pids := map[int]int{}
 	for n, g := range s.generations {
-		if g.pid() != 0 {
+		if g.pid() != 0 && !g.ready.IsZero() {
 			pids[n] = g.pid()
 		}
 	}
@@ -175,28 +176,60 @@ func (s *Service) writeStatusFile() {
 
 // save has what a next upgrader needs to know written down, soon: the newest
 // state wins.
-func (s *Service) save() {
+func (s *Service) save() { s.saveFor() }
+
+// saving is a state, and who waits until it, or a newer one, is written.
+type saving struct {
+	state   []byte
+	waiting []chan<- struct{} // closed then
+}
+
+// saveFor is save, with somebody who waits.
+func (s *Service) saveFor(waiting ...chan<- struct{}) {
 	if s.files.save == nil || s.set == nil {
+		for _, w := range waiting {
+			close(w)
+		}
 		return
 	}
 	b, err := json.Marshal(s.remembered())
 	if err != nil {
 		s.note(nil, "the state cannot be written", err)
+		for _, w := range waiting {
+			close(w)
+		}
 		return
 	}
 	select {
-	case <-s.files.save:
+	case old := <-s.files.save:
+		waiting = append(old.waiting, waiting...)
 	default:
 	}
-	s.files.save <- b
+	s.files.save <- saving{state: b, waiting: waiting}
+}
+
+// saved returns when the state as it is now is written: what must be found
+// again comes after it. It is for goroutines.
+func (s *Service) saved() {
+	done := make(chan struct{})
+	if !s.tell(func() { s.saveFor(done) }) {
+		return
+	}
+	select {
+	case <-done:
+	case <-s.run.Done():
+	}
 }
 
 func (s *Service) saveStates() {
 	failed := false
 	for {
 		select {
-		case b := <-s.files.save:
-			err := s.files.dir.Save(b)
+		case next := <-s.files.save:
+			err := s.files.dir.Save(next.state)
+			for _, w := range next.waiting {
+				close(w)
+			}
 			if err != nil && !failed {
 				s.tell(func() { s.note(nil, "", fmt.Errorf("the state cannot be written: %w", err)) })
 			}

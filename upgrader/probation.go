@@ -28,8 +28,15 @@ func (s *Service) probation(g *generation) {
 			case <-ctx.Done():
 				return
 			case <-over.C:
+				err := s.checkHealth(ctx, options) // it may have been too short for any other
+				if ctx.Err() != nil {
+					return
+				}
 				s.tell(func() {
-					if s.serving == g {
+					switch {
+					case err != nil:
+						s.unhealthy(g, err)
+					case s.serving == g:
 						s.endProbation("")
 					}
 				})

@@ -52,7 +52,10 @@ func (s *Service) awaitReady(g *generation) {
 
 // probe gives what has to be asked about g, nil when g itself will tell.
 func (s *Service) probe(g *generation) func(context.Context) error {
-	spec := s.config.Ready
+	spec, notifies := s.config.Ready, s.notifies
+	if g.recipe.served { // it is known, whatever others of the service do
+		notifies = g.recipe.notifies
+	}
 	switch spec.Kind {
 	case ready.Notify, ready.Listen:
 		return nil
@@ -64,7 +67,7 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 		return func(ctx context.Context) error { return ready.Run(ctx, spec, o) }
 	}
 	switch {
-	case s.notifies:
+	case notifies:
 		return nil
 	case s.streams(g):
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
@@ -122,7 +125,13 @@ func (s *Service) heard(g *generation, m notify.Message) {
 		if !m.Ready {
 			return
 		}
-		g.notified, s.notifies = true, true
+		g.notified = true
+		if g.recipe != nil {
+			g.recipe.notifies = true
+		}
+		if g == s.starting || g == s.serving {
+			s.notifies = true // its successors will too
+		}
 		if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
 			s.becameReady(g)
 		}
@@ -136,10 +145,12 @@ func (s *Service) mainIs(g *generation, pid int) {
 		s.note(g, "", fmt.Errorf("MAINPID=%d is no process of this generation: ignored", pid))
 		return
 	}
-	g.main = id
-	g.members.SetLeader(id)
-	s.save()
-	s.writeStatusFile()
+	if g.child != nil && pid == g.child.Pid {
+		g.main = id // its end is awaited already
+		g.members.SetLeader(id)
+		return
+	}
+	s.follow(g, id)
 }
 
 // releaseClaims gives up addresses that the server bound by itself and that g,

@@ -17,6 +17,9 @@ type recipe struct {
 	env   []string // without what belongs to one generation
 	users int
 
+	served   bool // a generation of it was ready
+	notifies bool // one said READY=1
+
 	adopted bool // made of a running process: its name is that of a link in /proc
 }
 
@@ -32,23 +35,38 @@ var ours = map[string]bool{
 // resolve looks the command up afresh: symbolic links, a replaced file, and
 // the environment file are read as they are now.
 func (s *Service) resolve() (*recipe, error) {
-	var file []string
+	env, err := s.environ()
+	if err != nil {
+		return nil, err
+	}
+	held, err := launch.HoldIn(s.config.Dir, s.config.Command[0])
+	if err != nil {
+		return nil, err
+	}
+	return &recipe{held: held, args: s.config.Command, env: env}, nil
+}
+
+// environ is the server's environment as it is now, without what belongs to
+// one generation.
+func (s *Service) environ() ([]string, error) {
+	var dir, file []string
+	if s.config.EnvDir != "" {
+		dir = ReadEnvDir(s.config.EnvDir)
+	}
 	if s.config.EnvFile != "" {
 		var err error
 		if file, err = readEnvFile(s.config.EnvFile); err != nil {
 			return nil, err
 		}
 	}
-	held, err := launch.HoldIn(s.config.Dir, s.config.Command[0])
-	if err != nil {
-		return nil, err
-	}
-	return &recipe{held: held, args: s.config.Command, env: merge(s.config.Environ, ours, file)}, nil
+	return merge(s.config.Environ, ours, dir, file), nil
 }
 
 // use counts one more user.
 func (r *recipe) use() *recipe {
-	r.users++
+	if r != nil {
+		r.users++
+	}
 	return r
 }
 
@@ -110,9 +128,7 @@ func (s *Service) setCurrent(r *recipe) {
 }
 
 func swapRecipe(old, new *recipe) *recipe {
-	if new != nil {
-		new.use()
-	}
+	new.use()
 	old.release()
 	return new
 }

@@ -11,10 +11,14 @@ import (
 
 // mainEnded is told when the main process of g has ended.
 func (s *Service) mainEnded(g *generation) {
+	if g.ended {
+		return
+	}
+	s.findOrphans(g)
 	if s.followed(g) {
 		return
 	}
-	close(g.exited)
+	s.exited(g)
 	if s.state.ending() {
 		if g == s.serving {
 			s.result.Code = g.code()
@@ -26,6 +30,14 @@ func (s *Service) mainEnded(g *generation) {
 		s.startFailed(g, fmt.Errorf("%s before it was ready", g.died()))
 	case g == s.serving && g.phase == phaseServing:
 		s.died(g)
+	}
+}
+
+// exited notes that the main process of g is gone.
+func (s *Service) exited(g *generation) {
+	if !g.ended {
+		g.ended = true
+		close(g.exited)
 	}
 }
 
@@ -50,7 +62,7 @@ func (s *Service) died(g *generation) {
 	default:
 		s.move(ServerDied)
 		s.restarts++
-		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.code() == 0 {
+		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.status != nil && g.status.Success() {
 			s.kill(g, nil)
 			s.result.Code = g.code()
 			s.stop(nil)
@@ -68,21 +80,30 @@ func (s *Service) died(g *generation) {
 // service, and so do too many starts that fail in a row.
 func (s *Service) down(g *generation, err error) {
 	s.failures++
-	if s.served.IsZero() || s.failures > s.config.RetryMax {
+	if !s.config.Persistent && (s.served.IsZero() || s.failures > s.config.RetryMax) {
 		s.result.Code = failedCode(g, err)
 		s.kill(g, nil)
 		s.stop(err)
 		return
 	}
 	s.message = err.Error()
-	wait := time.Duration(0)
-	if s.failures > 1 {
-		wait = s.config.RetryInterval << min(s.failures-2, 16)
-	}
+	wait := s.pause(s.failures)
 	s.observe(Event{What: EventRetry, Generation: g.number, Took: wait, Err: err})
 	s.kill(g, func() {
 		s.retry = time.AfterFunc(wait, func() { s.tell(s.retryDue) })
 	})
+}
+
+// pause is how long the next start waits after so many that failed in a row.
+func (s *Service) pause(failures int) time.Duration {
+	if failures <= 1 {
+		return 0
+	}
+	wait := s.config.RetryInterval << min(failures-2, 16)
+	if longest := s.config.RetryLongest; longest > 0 {
+		wait = min(wait, longest)
+	}
+	return wait
 }
 
 // failedCode is our exit status when g was the last that failed.
@@ -110,8 +131,37 @@ func (s *Service) retryDue() {
 		return
 	}
 	s.retry = nil
+	recipe := s.current
+	if recipe == nil { // none was ever ready: what is there now may be
+		var err error
+		if recipe, err = s.resolve(); err != nil && !s.config.Persistent {
+			s.move(BeginAsked)
+			s.beginAgain(nil, err)
+			return
+		} else if err != nil {
+			s.failures++
+			wait := s.pause(s.failures)
+			s.observe(Event{What: EventRetry, Took: wait, Err: err})
+			s.retry = time.AfterFunc(wait, func() { s.tell(s.retryDue) })
+			return
+		}
+	}
+	if env, err := s.environ(); err == nil && !recipe.adopted {
+		recipe.env = env // whoever ran with the old one is gone
+	}
 	s.move(BeginAsked)
-	s.begin(s.newGeneration(s.current))
+	s.beginAgain(recipe, nil)
+}
+
+// beginAgain starts a generation of the recipe, or one that fails with err.
+func (s *Service) beginAgain(r *recipe, err error) {
+	g := s.newGeneration(r)
+	if err != nil {
+		s.starting = g
+		s.notLaunched(g, err)
+		return
+	}
+	s.begin(g)
 }
 
 func (s *Service) cancelRetry() {
@@ -142,5 +192,11 @@ func (s *Service) revert(g *generation, reason string) {
 		s.swap.enter("revert", time.Now())
 	}
 	s.failed = g
-	s.kill(g, func() { s.begin(s.newGeneration(s.fallback)) })
+	var unknown error
+	if s.fallback == nil {
+		unknown = errors.New("its executable is not known")
+	} else {
+		s.setCurrent(s.fallback) // what g runs has failed
+	}
+	s.kill(g, func() { s.beginAgain(s.fallback, unknown) })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 )
 
@@ -16,7 +17,16 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 	g.phase, g.then = as, then
 	s.limitDraining()
 	began := time.Now()
+	delay := time.Duration(0)
+	if as == phaseDraining && s.config.RetireDelay != nil {
+		delay = s.config.RetireDelay()
+	}
 	s.spawn(func() {
+		if delay > 0 {
+			wait, cancel := context.WithTimeout(g.grace, delay)
+			<-wait.Done()
+			cancel()
+		}
 		o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
 		settled, err := s.set.Settle(g.grace, g.number, o)
 		if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
@@ -52,7 +62,11 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 	if err := g.signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
-	s.spawn(func() { s.awaitEnd(g) })
+	timeout := s.config.StopTimeout
+	if g.phase == phaseDraining && !s.state.ending() {
+		timeout = s.config.DrainTimeout
+	}
+	s.spawn(func() { s.awaitEnd(g, timeout) })
 }
 
 // kill ends g at once.
@@ -62,22 +76,32 @@ func (s *Service) kill(g *generation, then func()) {
 	}
 	g.phase = phaseDying
 	g.hurry()
+	if !g.begun { // it waited for its turn
+		s.gone(g)
+		return
+	}
 	if g.members == nil || g.asked { // being started: launched() comes back here; being awaited: hurried
 		return
 	}
 	g.asked = true
-	s.spawn(func() { s.awaitEnd(g) })
+	s.spawn(func() { s.awaitEnd(g, s.config.StopTimeout) })
 }
 
-// awaitEnd waits until no process of g is left, kills what is there at the
-// deadline or when it is hurried, and tells.
-func (s *Service) awaitEnd(g *generation) {
+// awaitEnd waits until no process of g is left, kills what is there after the
+// timeout (0: never) or when it is hurried, and tells.
+func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 	deadline, cancel := g.grace, context.CancelFunc(func() {})
-	if s.config.StopTimeout > 0 {
-		deadline, cancel = context.WithTimeout(g.grace, s.config.StopTimeout)
+	if timeout > 0 {
+		deadline, cancel = context.WithTimeout(g.grace, timeout)
 	}
 	defer cancel()
-	err := g.members.WaitEmpty(deadline)
+	if g.child != nil { // its status is known, and it is reaped, before the rest is looked for
+		select {
+		case <-g.exited:
+		case <-deadline.Done():
+		}
+	}
+	err := s.waitEmpty(deadline, g)
 	quit := err == nil && g.grace.Err() == nil
 	if err != nil {
 		late := g.grace.Err() == nil
@@ -95,6 +119,18 @@ func (s *Service) awaitEnd(g *generation) {
 	}
 	s.memoryEnded(g, quit)
 	s.tell(func() { s.gone(g) })
+}
+
+// waitEmpty waits until no process of g is left. That they cannot be seen for
+// a moment, for want of descriptors say, is no reason to kill them.
+func (s *Service) waitEmpty(deadline context.Context, g *generation) error {
+	for {
+		err := g.members.WaitEmpty(deadline)
+		if err == nil || deadline.Err() != nil {
+			return err
+		}
+		pause(deadline)
+	}
 }
 
 // gone is told when no process of g is left.
@@ -116,6 +152,9 @@ func (s *Service) gone(g *generation) {
 	}
 	if then != nil {
 		then()
+	}
+	if w := s.starting; w != nil && !w.begun && s.alone(w) {
+		s.start(w)
 	}
 	if s.serving != nil && s.intercepts {
 		s.releaseClaims(s.serving)
@@ -156,28 +195,48 @@ func (s *Service) stop(reason error) {
 		return
 	}
 	s.cancelRetry()
+	s.again.cancel()
 	s.cancelProbation()
 	s.result.Reason = reason
 	s.move(StopAsked)
 	s.observe(Event{What: EventStopping, Err: reason})
-	s.settleSwap()
+	switch w := s.swap; {
+	case w == nil:
+	case w.reason != "": // committed, it may be, but that is being undone
+		s.conclude(control.Failed, w.reason+"; and the upgrader stopped", nil)
+	case w.verdict == nil:
+		s.conclude(control.Failed, "the upgrader stopped", nil)
+	default:
+		s.settleSwap()
+	}
 	s.dropQueued("the upgrader is stopping")
-	starting := s.starting
 	s.starting = nil
 	for _, g := range s.generations {
-		switch g.phase {
-		case phaseStarting:
-			if g != starting { // it waits for its predecessor
-				s.forget(g)
-				continue
-			}
+		switch {
+		case g.phase == phaseDying:
+		case g.members == nil: // not launched yet
 			s.kill(g, nil)
-		case phaseDying:
-		default:
+		default: // one that is starting too: it may have begun to write something
+			s.hastenDrain(g)
 			s.askToQuit(g, s.config.StopSignal)
 		}
 	}
 	s.checkStopped()
+}
+
+// hastenDrain gives g, which drains already, the deadline of a full stop, and
+// the signal for it if that is another one.
+func (s *Service) hastenDrain(g *generation) {
+	if !g.asked || g.phase != phaseDraining {
+		return
+	}
+	if s.config.StopTimeout > 0 {
+		late := time.AfterFunc(s.config.StopTimeout, g.hurry)
+		context.AfterFunc(g.grace, func() { late.Stop() })
+	}
+	if s.config.StopSignal != s.config.SwapSignal {
+		_ = g.signal(s.config.StopSignal) // it may be gone: its end is awaited
+	}
 }
 
 // checkStopped ends the full stop when nothing is left.

@@ -53,6 +53,7 @@ type Service struct {
 	memory *memory // nil: no segment is shared
 
 	failures int         // starts in a row that failed
+	again    again       // a swap that failed and is to be tried again
 	retry    *time.Timer // set while Down
 	probing  context.CancelFunc
 	hold     hold
@@ -167,6 +168,7 @@ func (s *Service) move(m Move) {
 func (s *Service) close() {
 	s.hold.end()
 	s.cancelRetry()
+	s.again.cancel()
 	s.end()
 	s.tasks.Wait()
 	select {
@@ -183,7 +185,11 @@ func (s *Service) close() {
 	s.current.release()
 	s.previous.release()
 	s.closeMemory()
-	if s.set != nil {
+	switch {
+	case s.set == nil:
+	case s.state != Stopped && len(s.generations) > 0:
+		_ = s.set.Detach() // it was not even opened: what was found serves on without us
+	default:
 		_ = s.set.Close() // the process ends; the kernel closes what is left
 	}
 	s.closeFiles()
@@ -200,6 +206,7 @@ func (s *Service) startFailed(g *generation, err error) {
 		s.move(StartFailed)
 		s.kill(g, nil)
 		s.conclude(control.RolledBack, err.Error(), g)
+		s.swapAgain(err)
 	case Replacing:
 		s.move(StartFailed)
 		s.revert(g, err.Error())
@@ -211,6 +218,9 @@ func (s *Service) startFailed(g *generation, err error) {
 		s.move(StartFailed)
 		if s.swap != nil && s.swap.to == g {
 			s.conclude(control.Failed, err.Error(), g)
+			if s.swap == nil && s.current != nil {
+				s.swapAgain(err)
+			}
 		}
 		s.down(g, err)
 	}
@@ -223,6 +233,7 @@ func (s *Service) becameReady(g *generation) {
 	}
 	now := time.Now()
 	g.ready, g.phase = now, phaseServing
+	g.exe = process.Exe{} // a script may have become its program: it is looked at again
 	g.proven()
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
@@ -258,6 +269,10 @@ func (s *Service) becameReady(g *generation) {
 	case Starting:
 		s.commit(g)
 	}
+	if g.recipe.served { // it ran before: what its successors do was learned from others
+		s.notifies = g.recipe.notifies
+	}
+	g.recipe.served = true
 	s.setCurrent(g.recipe)
 	s.writeStatusFile()
 	s.save()

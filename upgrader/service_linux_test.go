@@ -63,7 +63,7 @@ func testConfig(t *testing.T, plan string) Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = null.Close() })
-	c.Stdin, c.Stdout, c.Stderrs = null, null, null
+	c.Stdin, c.Stdout, c.Stderrs = null, null, os.Stderr
 	setPlan(t, c, plan)
 	return c
 }
@@ -188,19 +188,35 @@ func (r *running) state() State {
 	return st
 }
 
-// kill ends the main process of a generation, which must be the one started last as such.
-func (r *running) kill(g int) {
+// first is the process that a generation was started as; none if it was gone at once.
+func (r *running) first(g int) process.Identity {
 	r.t.Helper()
 	pid := r.event(EventStarting, g).Pid
 	r.mu.Lock()
-	i := slices.IndexFunc(r.pids, func(id process.Identity) bool { return id.Pid == pid })
-	var id process.Identity
-	if i >= 0 {
-		id = r.pids[i]
+	defer r.mu.Unlock()
+	for _, id := range slices.Backward(r.pids) {
+		if id.Pid == pid {
+			return id
+		}
 	}
-	r.mu.Unlock()
-	if err := id.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, process.ErrGone) {
+	return process.Identity{}
+}
+
+// kill ends it.
+func (r *running) kill(g int) {
+	r.t.Helper()
+	if err := r.first(g).Signal(syscall.SIGKILL); err != nil && !errors.Is(err, process.ErrGone) {
 		r.t.Fatal(err)
+	}
+}
+
+// eventually waits until f holds. It asks again and again: for what no event tells.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
 	}
 }
 

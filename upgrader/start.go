@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
@@ -45,6 +46,25 @@ func (s *Service) begin(g *generation) {
 	if s.serving == nil && len(s.set.Claims()) > 0 {
 		s.inherit(g)
 	}
+	if s.config.Strategy == Exclusive && !s.alone(g) {
+		return // gone starts it: never beside another writer
+	}
+	s.start(g)
+}
+
+// alone reports whether no process of another generation than g is left.
+func (s *Service) alone(g *generation) bool {
+	for _, other := range s.generations {
+		if other != g {
+			return false
+		}
+	}
+	return true
+}
+
+// start launches g, in a goroutine.
+func (s *Service) start(g *generation) {
+	g.begun = true
 	filter, errands := s.intercepts, s.errands(g)
 	s.spawn(func() {
 		if err := s.runErrands(g, errands); err != nil {
@@ -86,8 +106,8 @@ func (s *Service) inherit(g *generation) {
 
 // notLaunched is told when no process of g ever ran its command.
 func (s *Service) notLaunched(g *generation, err error) {
-	g.phase = phaseDying
-	close(g.exited)
+	g.begun, g.phase = true, phaseDying
+	s.exited(g)
 	if g == s.starting {
 		s.startFailed(g, err)
 	}
@@ -119,25 +139,28 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		return l, err
 	}
 	guest := make([]dialect.Lane, 0, len(lanes))
-	for _, lane := range lanes {
+	numbers := s.config.numbers(len(lanes))
+	for i, lane := range lanes {
 		f, err := lane.Dup()
 		if err != nil {
 			return l, fmt.Errorf("upgrader: pass %s: %w", lane.Claim().Address(), err)
 		}
 		defer f.Close()
-		fd := dialect.FirstFd + len(guest)
-		order.Files = append(order.Files, launch.Passed{File: f, Number: fd})
+		order.Files = append(order.Files, launch.Passed{File: f, Number: numbers[i]})
 		a := lane.Claim().Address()
-		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: fd})
+		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: numbers[i]})
 	}
-	order.Files = append(order.Files, launch.Passed{File: s.config.Stdin, Number: 0}, launch.Passed{File: s.config.Stdout, Number: 1})
-	if s.config.Stderr == StderrInherit {
-		order.Files = append(order.Files, launch.Passed{File: s.config.Stderrs, Number: 2})
-	} else {
+	stderr := s.config.Stderrs
+	if s.config.Stderr != StderrInherit {
 		if l.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
 			return l, err
 		}
-		order.Files = append(order.Files, launch.Passed{File: l.tail.File(), Number: 2})
+		stderr = l.tail.File()
+	}
+	for n, f := range []*os.File{s.config.Stdin, s.config.Stdout, stderr} {
+		if !slices.Contains(numbers, n) {
+			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
+		}
 	}
 	s.environment(g, &order, guest, l.notify)
 	if err := s.lend(g, &order); err != nil {
@@ -146,19 +169,38 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	if filter {
 		order.Filter, order.FilterFlags, l.learns = bindFilter(shim.Pid())
 	}
+	s.saved() // if we are killed from now on, it is found
 	if l.child, err = shim.Exec(order); err != nil {
 		s.reaper.Forget(shim.Pid())
 		return l, err
 	}
 	l.filter = filter
-	if l.main, err = process.Of(l.child.Pid); errors.Is(err, process.ErrGone) {
-		l.main, err = process.Identity{Pid: l.child.Pid}, nil // it ended at once: Wait tells how
-	}
-	if err != nil {
-		return l, err
-	}
+	l.main = s.identify(g.run, l.child.Pid)
 	l.members = process.NewMembers(l.main, "", marks(s.mark, g.number)...)
 	return l, nil
+}
+
+// identify identifies a child of ours, which runs or is its own zombie until
+// it is waited for. One that ended at once has no start time.
+func (s *Service) identify(ctx context.Context, pid int) process.Identity {
+	for {
+		id, err := process.Of(pid)
+		switch {
+		case err == nil:
+			return id
+		case errors.Is(err, process.ErrGone), ctx.Err() != nil:
+			return process.Identity{Pid: pid}
+		}
+		pause(ctx) // no descriptor is left to look with
+	}
+}
+
+// pause waits a moment before something is tried again, less if ctx ends.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(100 * time.Millisecond):
+	}
 }
 
 // release undoes a launch that failed.
@@ -199,6 +241,29 @@ func (s *Service) lanes(g *generation) ([]*listener.Lane, error) {
 		all = append(all, mine[0])
 	}
 	return all, nil
+}
+
+// numbers are the descriptor numbers of n addresses: those that were asked
+// for, and else the lowest free ones from the first on.
+func (c *Config) numbers(n int) []int {
+	taken := map[int]bool{}
+	for _, fd := range c.Numbers {
+		taken[fd] = true
+	}
+	out := make([]int, n)
+	next := dialect.FirstFd
+	for i := range out {
+		if fd, given := c.Numbers[i]; given {
+			out[i] = fd
+			continue
+		}
+		for taken[next] {
+			next++
+		}
+		out[i] = next
+		next++
+	}
+	return out
 }
 
 // lanesOf are the lanes of g on one claim.
@@ -263,6 +328,9 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		s.reaper.Forget(l.child.Pid)
 		_ = l.child.Close()
 		s.tell(func() {
+			if g.main != l.main {
+				return // another process stands for it
+			}
 			if err == nil {
 				g.status = &status
 			}
@@ -285,25 +353,86 @@ func (s *Service) launched(g *generation, l launchedAs) {
 // followed reports whether the main process of g left another one behind that
 // is the server: it daemonised. That one is followed from now on.
 func (s *Service) followed(g *generation) bool {
-	ended := g.follows || g.status != nil && g.status.Success()
-	if !ended || g.phase == phaseDying || s.state.ending() {
+	if g.status == nil || !g.status.Success() || g.phase == phaseDying || s.state.ending() {
 		return false
 	}
 	main, ok := s.daemon(g)
 	if !ok {
 		return false
 	}
-	g.main, g.status, g.follows = main, nil, true
-	g.members.SetLeader(main)
 	s.note(g, fmt.Sprintf("the server left its first process: pid %d is followed", main.Pid), nil)
+	s.follow(g, main)
+	return true
+}
+
+// follow makes main, which is no child that we started, the main process of g.
+func (s *Service) follow(g *generation, main process.Identity) {
+	g.main, g.status, g.follows, g.exe = main, nil, true, process.Exe{}
+	g.members.SetLeader(main)
 	s.save()
 	s.writeStatusFile()
+	s.watch(g, main)
+}
+
+// watch tells when main has ended, if it still stands for g then. How it ended
+// is known if it is an orphan that landed with us.
+func (s *Service) watch(g *generation, main process.Identity) {
+	_, _ = s.reaper.Start(func() (int, error) { return main.Pid, nil }) // its status is left to us
 	s.spawn(func() {
-		if main.Wait(s.run) == nil {
-			s.tell(func() { s.mainEnded(g) })
+		defer s.reaper.Forget(main.Pid)
+		for main.Wait(s.run) != nil {
+			if s.run.Err() != nil {
+				return
+			}
+			pause(s.run)
 		}
+		status := statusOf(main.Pid)
+		s.tell(func() {
+			if g.main == main {
+				g.status = status
+				s.mainEnded(g)
+			}
+		})
 	})
-	return true
+}
+
+// findOrphans makes members of g of those processes that have one of its lanes
+// and landed with us: a daemon that cleared its environment and left its
+// session is known by nothing else.
+func (s *Service) findOrphans(g *generation) {
+	lanes := map[uint64]bool{}
+	for _, l := range s.set.Lanes(g.number) {
+		lanes[l.Inode()] = true
+	}
+	if len(lanes) == 0 || g.members == nil {
+		return
+	}
+	children, err := process.Children()
+	if err != nil {
+		return // it is asked about those that are known
+	}
+	for _, child := range children {
+		if s.ofOthers(g, child) {
+			continue
+		}
+		sockets, _ := child.Sockets() // what could be read of it
+		for inode := range sockets {
+			if lanes[inode] {
+				g.members.Add(child)
+				break
+			}
+		}
+	}
+}
+
+// ofOthers reports whether id is the main process of another generation.
+func (s *Service) ofOthers(g *generation, id process.Identity) bool {
+	for _, other := range s.generations {
+		if other != g && (other.main == id || other.child != nil && other.child.Pid == id.Pid) {
+			return true
+		}
+	}
+	return false
 }
 
 // daemon finds the process that stands for g after its first one exited with
@@ -323,7 +452,8 @@ func (s *Service) daemon(g *generation) (process.Identity, bool) {
 			}
 		}
 	}
-	if s.config.ForkingPidFile == "" && !s.intercepts && !s.holdsLane(g) {
+	bound := !s.intercepts || len(g.listens) > 0 // else it may still bind
+	if s.config.ForkingPidFile == "" && bound && !s.holdsLane(g) {
 		return process.Identity{}, false
 	}
 	pids := make(map[int]bool, len(members))

@@ -31,6 +31,7 @@ type swap struct {
 	back    bool                     // to what ran before, rather than to what the command names now
 	restore *shmbridge.Snapshot      // what runs now is to go on from these bytes
 	copy    *copying                 // of the segment, as the predecessor left it; nil: not yet, or no segment
+	retried bool                     // nobody asked for it but the failure of the one before
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -86,6 +87,7 @@ func (s *Service) wish(asked string, back bool, caller, proof chan<- control.Ver
 // beginSwap starts w now: nothing is under way.
 func (s *Service) beginSwap(w *swap) {
 	s.endProbation("another swap was asked for")
+	s.again.begin(w)
 	now := time.Now()
 	s.swaps++
 	w.number, w.began = s.swaps, now
@@ -103,6 +105,7 @@ func (s *Service) beginSwap(w *swap) {
 		w.from = s.serving
 		s.observe(Event{What: EventSwapping, Message: w.asked})
 		s.conclude(control.RolledBack, err.Error(), nil)
+		s.swapAgain(err)
 		return
 	}
 	g := s.newGeneration(recipe)
@@ -214,10 +217,6 @@ func (s *Service) settleSwap() {
 	}
 	s.swap = nil
 	s.copied(w)
-	if w.verdict == nil {
-		w.verdict = &control.Verdict{Swap: w.number, Verdict: control.Failed, Reason: "the upgrader stopped", Asked: w.asked, Start: w.began}
-		s.record(*w.verdict, false)
-	}
 	for _, c := range append(w.callers, w.proofs...) {
 		answer(c, *w.verdict)
 	}

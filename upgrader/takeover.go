@@ -7,6 +7,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/intercept"
+	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/ready"
 )
 
@@ -24,7 +25,7 @@ func (s *Service) takeOver(g *generation, l launchedAs) {
 		Handler:      &binder{s: s, g: g},
 		NoPidfdGetfd: l.learns,
 		Observe: func(e intercept.Event) {
-			if e.Err != nil && !errors.Is(e.Err, intercept.ErrPass) {
+			if e.Err != nil && e.Outcome != intercept.Gone && !errors.Is(e.Err, intercept.ErrPass) {
 				s.tell(func() { s.note(g, e.Call+" of "+e.Addr.String()+": "+string(e.Outcome), e.Err) })
 			}
 		},
@@ -78,6 +79,9 @@ func (b *binder) Owns(inode uint64) bool {
 // bound is told of each bind that was taken over. One of UDP serves from then
 // on; one of TCP is given time to listen.
 func (s *Service) bound(g *generation, pid int, lane *listener.Lane) {
+	if id, err := process.Of(pid); err == nil && !g.members.Has(pid) {
+		g.members.Add(id) // the filter is this generation's alone
+	}
 	s.observe(Event{What: EventBound, Generation: g.number, Pid: pid, Message: lane.Claim().String()})
 	s.save()
 	if lane.Claim().Network() == "udp" {
@@ -85,6 +89,9 @@ func (s *Service) bound(g *generation, pid int, lane *listener.Lane) {
 		return
 	}
 	time.AfterFunc(bindOnly, func() {
+		if !s.held(g.number, lane.Inode()) {
+			return // it was closed again: a server that tries a port
+		}
 		s.tell(func() {
 			if !g.listens[lane] && g.run.Err() == nil && s.set.Listen(lane) == nil {
 				s.listened(g, lane)

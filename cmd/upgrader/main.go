@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/upgrader/upgrader/upgrader/launch"
@@ -16,7 +17,11 @@ const (
 )
 
 func main() {
-	launch.Main() // between fork and exec this binary is its own shim
+	launch.Main()          // between fork and exec this binary is its own shim
+	debug.SetGCPercent(20) // little is allocated, and what lies around is the server's memory
+	if len(os.Args) > 0 && calledStarter(os.Args[0]) {
+		os.Exit(status(startServer(os.Args[1:], os.Stdout)))
+	}
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -39,7 +44,11 @@ func (e *exit) Unwrap() error { return e.err }
 func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.Execute()
+	return status(root.Execute())
+}
+
+// status tells of err, and gives the exit status that stands for it.
+func status(err error) int {
 	var e *exit
 	switch {
 	case err == nil:

@@ -33,8 +33,9 @@ func (u *upward) tell(e upgrader.Event) {
 			lines = append(lines, daemon.SdNotifyReloading, monotonic())
 		}
 	case upgrader.EventCommitted, upgrader.EventRolled:
-		if u.ready {
+		if u.ready || e.State == upgrader.Serving { // or one that was adopted serves on
 			lines = append(lines, daemon.SdNotifyReady)
+			u.ready = true
 		}
 	case upgrader.EventStopping:
 		lines = append(lines, daemon.SdNotifyStopping)

@@ -27,6 +27,7 @@ type options struct {
 	Out, JSON    string
 	Bin          string
 	Parallel     int
+	Pace         float64
 	SettleMax    time.Duration // 0: the upgrader's default
 	ReadyTimeout time.Duration // as above
 	Keep         bool
@@ -56,6 +57,7 @@ func run(args []string) error {
 	f.StringVar(&o.Out, "out", "docs/servers.md", "the page; -: stdout")
 	f.StringVar(&o.JSON, "json", "", "`FILE` for the rows as JSON too")
 	f.StringVar(&o.Bin, "bin", "", "`DIR` with upgrader and guest, static and readable by everybody (default: they are built)")
+	f.Float64Var(&o.Pace, "pace", 1, "`SHARE` of the usual rate at which clients ask")
 	f.IntVar(&o.Parallel, "parallel", 1, "rows at a time")
 	f.DurationVar(&o.SettleMax, "settle-max", 0, "given to the upgrader (default: its own)")
 	f.DurationVar(&o.ReadyTimeout, "ready-timeout", 0, "given to the upgrader (default: its own)")
@@ -85,6 +87,9 @@ func survey(ctx context.Context, o options) error {
 		if o.only, err = regexp.Compile("(?i)" + o.Only); err != nil {
 			return fmt.Errorf("-only: %w", err)
 		}
+	}
+	if o.Pace <= 0 {
+		return errors.New("-pace must be more than nothing")
 	}
 	ways := strings.Split(o.Ways, ",")
 	for _, w := range ways {

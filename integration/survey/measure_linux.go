@@ -39,6 +39,7 @@ func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 	c := clients{host: h}
 	defer c.stop(r) // again, unless it went well
 	for _, k := range s.loads {
+		k.config.Rate *= o.Pace
 		if err := c.start(k); err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func measure(ctx context.Context, o options, s server, h host, r *Row) error {
 	}
 	c.stop(r)
 	r.Exit, err = h.stop()
-	r.Warnings = warnings(h.log())
+	r.Warnings, r.Hurried = warnings(h.log()), strings.Count(h.log(), "not quiet within settle-max")
 	return err
 }
 
@@ -122,7 +123,7 @@ func look(ctx context.Context, h host) (status, error) {
 // await waits until the status is as wanted.
 func await(ctx context.Context, h host, what string, wanted func(status) bool) (status, error) {
 	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond) // each look is a process
 	defer tick.Stop()
 	for {
 		st, err := look(ctx, h)

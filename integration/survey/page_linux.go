@@ -20,11 +20,11 @@ What clients saw while unmodified servers were swapped. This page is made by
     go run ./integration/survey
 
 which wraps each server as it is installed, swaps it %d times under two loads, and counts every single request:
-*new* clients make a connection for each request (200 a second by 8 clients; 40 by 4 to a database), *keep-alive* clients stay on theirs
-(40 a second by 4). Nothing is retried, except where a column says so. Made on %s.
+*new* clients make a connection for each request (%g a second by 8 clients; %g by 4 to a database), *keep-alive* clients stay on theirs
+(%g a second by 4). Nothing is retried, except where a column says so. Made on %s.
 
 - **new**: requests on new connections, answered; and those that failed, by class (reset, eof, timeout, wrong).
-- **refused**: connects that found nobody. It is 0 because the address stays claimed.
+- **refused**: connects that found nobody. The address stays claimed, so there should be none.
 - **keep-alive**: requests on lasting connections, answered; those that failed; how many connections ended.
   Such a connection belongs to the process that accepted it and ends with it: one end for each client and swap is what there can
   be. It costs a request only where the server ends it with a request on its way; HTTP clients ask again by themselves then
@@ -49,7 +49,7 @@ var preambles = map[string]string{
 // render writes the page.
 func render(o options, rows []Row, took time.Duration) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, intro, o.Swaps, machine())
+	fmt.Fprintf(&b, intro, o.Swaps, 200*o.Pace, 40*o.Pace, 40*o.Pace, machine())
 	if o.SettleMax != 0 || o.ReadyTimeout != 0 {
 		fmt.Fprintf(&b, "\nEvery row ran with `--settle-max %v --ready-timeout %v`.\n", o.SettleMax, o.ReadyTimeout)
 	}
@@ -170,10 +170,13 @@ func footnote(r Row) string {
 			add("%d %s requests were answered by an older generation than had to be", l.Routed, l.Kind)
 		}
 	}
-	if r.Fallback {
+	if r.Fallback && r.Error == "" {
 		add("Its bind cannot be taken over: a successor finds the address in use, the swap rolls back, and whoever served serves on")
 	} else if r.Skipped == "" && r.Error == "" && len(r.Claims) == 0 {
 		add("Nothing was taken over")
+	}
+	if r.Hurried > 0 {
+		add("%d predecessors were told to quit with requests on their way, because `--settle-max` was over", r.Hurried)
 	}
 	for _, reason := range r.Reasons {
 		add("Not committed: %s", reason)

@@ -22,6 +22,7 @@ type Row struct {
 	Reasons                              []string // of swaps that were not committed
 	Took                                 []time.Duration
 
+	Hurried  int // predecessors that were told to quit with requests on their way, for --settle-max was over
 	Loads    []Load
 	Warnings []string // of the upgrader, each once
 	Notes    []string
@@ -42,14 +43,6 @@ type Load struct {
 	Routed   int                  // answers of an older generation than had to be
 	Gap, Max time.Duration        // longest time without an answer; longest time to one
 	Errors   []string             // the first few
-}
-
-func (l Load) failed() int {
-	n := 0
-	for _, count := range l.Failed {
-		n += count
-	}
-	return n
 }
 
 // add takes the account of one load.
@@ -92,6 +85,9 @@ func (r Row) String() string {
 		return b.String()
 	case r.Swaps > 0:
 		fmt.Fprintf(&b, " %d swaps, %d committed, median %v;", r.Swaps, r.Committed, r.median().Round(time.Millisecond))
+	}
+	if r.Hurried > 0 {
+		fmt.Fprintf(&b, " %d not quiet within settle-max;", r.Hurried)
 	}
 	for _, l := range r.Loads {
 		fmt.Fprintf(&b, " %s: %d ok, failed %s, ended %d, busy %d, resent %d, gap %v;", l.Kind, l.OK, classes(l.Failed), l.Ended, l.Busy, l.Resent, l.Gap.Round(time.Millisecond))

@@ -22,7 +22,7 @@ func startRow(ctx context.Context, o options, s server, way string) Row {
 	runtime.LockOSThread() // the end of the thread that forked would be taken for ours (prctl(2), PR_SET_PDEATHSIG)
 	defer runtime.UnlockOSThread()
 	c := exec.CommandContext(ctx, "/proc/self/exe", "-row", s.name, "-way", way, "-bin", o.Bin, "-swaps", strconv.Itoa(o.Swaps),
-		"-settle-max", o.SettleMax.String(), "-ready-timeout", o.ReadyTimeout.String(), fmt.Sprintf("-keep=%t", o.Keep))
+		"-settle-max", o.SettleMax.String(), "-ready-timeout", o.ReadyTimeout.String(), fmt.Sprintf("-keep=%t", o.Keep), fmt.Sprintf("-pace=%g", o.Pace))
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, os.Stderr

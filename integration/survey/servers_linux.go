@@ -123,7 +123,7 @@ var asio string
 
 // servers are all of them.
 func servers() []server {
-	all := slices.Concat(webServers(), guests(), databases(), hindered())
+	all := slices.Concat(databases(), webServers(), guests(), hindered()) // those that take longest first
 	for i := range all {
 		if all[i].strategy == "" {
 			all[i].strategy = overlap

@@ -40,12 +40,13 @@ type shimOrder struct {
 	Interruptible bool // leave WAIT_KILLABLE_RECV out
 	NoFilter      bool // for comparison
 	NewNetwork    bool // a network namespace of its own
+	Exec          bool // as a launcher does, even where it can be done without
 	Role          string
 	Args          []string // of the guest; Args[0] is the program if there is no Role
 }
 
 // shim installs the filter, hands the notify descriptor out through
-// descriptor 3 and becomes the guest. Errors go to descriptor 3 as text.
+// descriptor 3 and becomes the guest, by exec or otherwise. Errors go to descriptor 3 as text.
 func shim() {
 	runtime.LockOSThread()
 	out := 3
@@ -69,6 +70,9 @@ func shim() {
 			fail("prctl", err)
 		}
 		filter, flags := Filter(FilterOptions{Learn: o.Learn})
+		if o.stays() {
+			flags |= unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH // Linux 5.7
+		}
 		if o.Interruptible {
 			flags &^= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 		}
@@ -81,20 +85,27 @@ func shim() {
 	if err := unix.Sendmsg(out, message, rights, nil, 0); err != nil {
 		fail("sendmsg", err)
 	}
+	if o.stays() {
+		_ = unix.Close(out) // it has done its work
+		runtime.UnlockOSThread()
+		os.Args = append([]string{"guest"}, o.Args...)
+		guestMain(o.Role)
+	}
 	unix.CloseOnExec(out)
-	path := ""
-	if o.Role == "" {
-		path = o.Args[0]
-	} else {
+	path := o.Args
+	if o.Role != "" {
 		// Not the name: a guest of another user may not be able to reach it.
-		path = "/proc/self/exe"
-		o.Args = append([]string{"guest"}, o.Args...)
+		path = append([]string{"/proc/self/exe"}, o.Args...)
 		if err := os.Setenv(roleVariable, o.Role); err != nil {
 			fail("setenv", err)
 		}
 	}
-	fail("exec", unix.Exec(path, o.Args, os.Environ()))
+	fail("exec", unix.Exec(path[0], path, os.Environ()))
 }
+
+// stays tells whether the guest can be this very process, with the filter on
+// all of its threads: an exec of a test binary with the race detector is dear.
+func (o shimOrder) stays() bool { return o.Role != "" && !o.NewNetwork && !o.Exec }
 
 // guestOptions say how a guest is started.
 type guestOptions struct {
@@ -227,14 +238,6 @@ func receiveNotify(t testing.TB, from *os.File) *os.File {
 		t.Fatalf("notify descriptor: %v, %v", fds, err)
 	}
 	return os.NewFile(uintptr(fds[0]), "notify")
-}
-
-// say lets the guest go on.
-func (g *guest) say(line string) {
-	g.t.Helper()
-	if _, err := io.WriteString(g.in, line+"\n"); err != nil {
-		g.t.Fatalf("tell the guest %q: %v", line, err)
-	}
 }
 
 // expect waits for the guest's next line, which must begin with word, and

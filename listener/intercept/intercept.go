@@ -1,7 +1,6 @@
 package intercept
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 
@@ -91,11 +90,3 @@ type Check struct {
 	Consequence string // of its being there or missing, in plain words
 	Err         error  // why it is missing
 }
-
-// passReason is a bind that is none of ours.
-type passReason string
-
-func (r passReason) Error() string { return "intercept: left to the kernel: " + string(r) }
-func (r passReason) Unwrap() error { return ErrPass }
-
-func because(format string, args ...any) error { return passReason(fmt.Sprintf(format, args...)) }

@@ -1,11 +1,9 @@
 package notify
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -19,24 +17,6 @@ func TestMain(m *testing.M) {
 
 // roleVariable makes the test binary a server.
 const roleVariable = "NOTIFY_TEST_ROLE"
-
-// patient is a context that ends only when something is broken.
-func patient(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// until waits for a fact.
-func until(t *testing.T, what string, fact func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !fact(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
 
 // private is a short path in a directory that is ours alone.
 func private(t *testing.T, name string) string {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -161,4 +163,11 @@ func Subreaper() error {
 		return fmt.Errorf("process: become subreaper: %w", os.NewSyscallError("prctl", err))
 	}
 	return nil
+}
+
+// isSubreaper tells whether orphans among our descendants land with us: as a subreaper, or as the first process.
+func isSubreaper() bool {
+	var on int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0)
+	return os.Getpid() == 1 || err == nil && on != 0
 }

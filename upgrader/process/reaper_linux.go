@@ -146,3 +146,14 @@ func anyZombie() (bool, error) {
 		}
 	}
 }
+
+// childless tells whether this process has no child at all, ended ones included.
+func childless() bool {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err == unix.ECHILD
+		}
+	}
+}

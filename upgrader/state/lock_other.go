@@ -14,7 +14,6 @@ func openLock(string, bool) (*os.File, error) { return nil, errNoLock }
 func tryLock(*os.File) (bool, error)          { return false, errNoLock }
 func tryShared(*os.File) (bool, error)        { return false, errNoLock }
 func duplicate(*os.File) (*os.File, error)    { return nil, errNoLock }
-func syncDir(string) error                    { return nil }
 
 const renamesOpen = false
 

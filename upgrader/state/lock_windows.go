@@ -41,9 +41,6 @@ func duplicate(*os.File) (*os.File, error) {
 	return nil, &os.SyscallError{Syscall: "DuplicateHandle", Err: errors.ErrUnsupported}
 }
 
-// syncDir does nothing: a rename is as durable as it gets.
-func syncDir(string) error { return nil }
-
 // renamesOpen: an open file cannot be renamed.
 const renamesOpen = false
 

@@ -34,8 +34,10 @@ type saved struct {
 	Payload json.RawMessage `json:"payload"`
 }
 
-// Save keeps payload as the last state, durably: a reader finds this one or
-// the one before, whole. It blocks on the disk.
+// Save keeps payload as the last state: a reader finds this one or the one
+// before, whole. It does not wait for the disk, since a state means nothing
+// after the next boot: then one that is not whole is refused like any other of
+// another boot.
 //
 // Preconditions: the caller holds the lock of d, and calls Save from one
 // goroutine at a time.
@@ -48,7 +50,8 @@ func (d *Dir) Save(payload json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("state: encode the state: %w", err)
 	}
-	return writeDurably(d.Join(savedName), append(data, '\n'), 0o600)
+	_, err = writeFile(d.Join(savedName), append(data, '\n'), 0o600)
+	return err
 }
 
 // Load gives the last state of this boot. Any of the errors above means that

@@ -23,27 +23,6 @@ func writeFile(path string, data []byte, mode fs.FileMode) (fs.FileInfo, error) 
 	return closeAndReplace(f, path)
 }
 
-// writeDurably is writeFile of what has to be whole whatever happens to the
-// machine.
-func writeDurably(path string, data []byte, mode fs.FileMode) error {
-	f, err := temporary(path, data, mode)
-	if err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		_ = f.Close()           // the error is told
-		_ = os.Remove(f.Name()) // likewise
-		return fmt.Errorf("state: write %s: %w", path, bare(err))
-	}
-	if _, err := closeAndReplace(f, path); err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("state: write %s: %w", path, bare(err))
-	}
-	return nil
-}
-
 // closeAndReplace renames what temporary made to path, closed: not every
 // system renames an open file.
 func closeAndReplace(f *os.File, path string) (fs.FileInfo, error) {

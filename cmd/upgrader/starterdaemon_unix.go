@@ -1,0 +1,91 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// daemonEnv tells a start_server that it is the one in the background, and the
+// descriptor on which it says that it has come up.
+const daemonEnv = "UPGRADER_STARTER_DAEMON"
+
+// background is --daemonize: a process in a session of its own. The one that was
+// called returns when the addresses are claimed, or tells why they are not.
+type background struct{ up *os.File }
+
+// newBackground finds out which of the two this process is.
+func newBackground() *background {
+	value := os.Getenv(daemonEnv)
+	_ = os.Unsetenv(daemonEnv) // fails for no name that is one
+	fd, err := strconv.Atoi(value)
+	if err != nil {
+		return &background{}
+	}
+	syscall.CloseOnExec(fd)
+	return &background{os.NewFile(uintptr(fd), "daemon")}
+}
+
+func (d *background) inside() bool { return d.up != nil }
+
+// ready lets the one that was called return.
+func (d *background) ready() {
+	if d.up != nil {
+		_, _ = d.up.Write([]byte{1}) // it may have been killed
+		_ = d.up.Close()
+	}
+}
+
+// start starts the process in the background and waits until it is up.
+func (d *background) start() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("fork failed: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("fork failed: %w", err)
+	}
+	defer r.Close() // only read
+	c := exec.Command(self)
+	c.Args = os.Args
+	c.Env = append(os.Environ(), daemonEnv+"=3")
+	c.ExtraFiles = []*os.File{w}
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr // no stdin: it is /dev/null
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = c.Start()
+	_ = w.Close() // the process has its own
+	if err != nil {
+		return fmt.Errorf("fork failed: %w", err)
+	}
+	if n, _ := io.ReadFull(r, make([]byte, 1)); n == 1 {
+		return nil
+	}
+	err = c.Wait()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) { // it has said why
+		return &exit{max(1, failed.ExitCode()), nil}
+	}
+	return fmt.Errorf("the server process ended before it was up: %w", err)
+}
+
+// redirect puts file in the place of descriptor fd.
+func redirect(file *os.File, fd int) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var dup error
+	if err := raw.Control(func(from uintptr) { dup = unix.Dup2(int(from), fd) }); err != nil {
+		return err
+	}
+	return os.NewSyscallError("dup2", dup)
+}

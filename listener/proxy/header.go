@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// maxIdentity is the longest unique id (PROXY protocol, 2.2.5).
+const maxIdentity = 128
+
+// origin is where a client comes from, as the server is told.
+type origin struct {
+	source, destination net.Addr
+	tlvs                []proxyproto.TLV // the unique id is among them
+}
+
+// format gives the bytes of a PROXY v2 header: always the same for one client.
+func (o origin) format() ([]byte, error) {
+	h := proxyproto.HeaderProxyFromAddrs(2, o.source, o.destination)
+	if err := h.SetTLVs(o.tlvs); err != nil {
+		return nil, fmt.Errorf("proxy: header out: %w", err)
+	}
+	b, err := h.Format()
+	if err != nil {
+		return nil, fmt.Errorf("proxy: header out: %w", err)
+	}
+	return b, nil
+}
+
+// newOrigin takes what a header said; nil: there was none.
+func newOrigin(c net.Conn, h *proxyproto.Header) (origin, error) {
+	o := origin{source: c.RemoteAddr(), destination: c.LocalAddr()}
+	identified := false
+	if h != nil {
+		if !h.Command.IsLocal() && h.SourceAddr != nil && h.DestinationAddr != nil {
+			o.source, o.destination = h.SourceAddr, h.DestinationAddr
+		}
+		given, err := h.TLVs()
+		if err != nil {
+			return o, fmt.Errorf("proxy: header in: %w", err)
+		}
+		for _, t := range given {
+			switch t.Type {
+			case proxyproto.PP2_TYPE_CRC32C, proxyproto.PP2_TYPE_NOOP: // of that header, not of ours
+				continue
+			case proxyproto.PP2_TYPE_UNIQUE_ID:
+				if len(t.Value) > maxIdentity || identified {
+					return o, errors.New("proxy: header in: the unique id is too long, or there twice")
+				}
+				identified = true
+			}
+			o.tlvs = append(o.tlvs, t)
+		}
+	}
+	if !identified {
+		var id [16]byte
+		_, _ = rand.Read(id[:]) // never fails: crypto/rand
+		o.tlvs = append(o.tlvs, proxyproto.TLV{Type: proxyproto.PP2_TYPE_UNIQUE_ID, Value: []byte(hex.EncodeToString(id[:]))})
+	}
+	return o, nil
+}
+
+// readHeader reads what c may or must send first. rest is what was read past it.
+func readHeader(c net.Conn, in HeaderIn) (h *proxyproto.Header, rest []byte, err error) {
+	if in.Mode == HeaderOff {
+		return nil, nil, nil
+	}
+	if !in.trusts(c.RemoteAddr()) {
+		if in.Mode == HeaderOptional {
+			return nil, nil, nil
+		}
+		return nil, nil, errors.New("proxy: header in: not a trusted address")
+	}
+	if err := c.SetReadDeadline(time.Now().Add(in.Timeout)); err != nil {
+		return nil, nil, fmt.Errorf("proxy: header in: %w", err)
+	}
+	counted := &countingReader{reader: c}
+	r := bufio.NewReaderSize(counted, 512)
+	h, err = parseHeader(r)
+	untouched := counted.n == r.Buffered() // nothing was taken from what was read
+	if in.Mode == HeaderOptional && untouched && (errors.Is(err, proxyproto.ErrNoProxyProtocol) || timeout(err)) {
+		err = nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("proxy: header in: %w", err)
+	}
+	if n := r.Buffered(); n > 0 {
+		b, _ := r.Peek(n) // they are there
+		rest = append(rest, b...)
+	}
+	return h, rest, nil
+}
+
+type countingReader struct {
+	reader io.Reader
+	n      int
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.reader.Read(b)
+	c.n += n
+	return n, err
+}
+
+func parseHeader(r *bufio.Reader) (*proxyproto.Header, error) {
+	h, err := proxyproto.Read(r)
+	if err != nil {
+		return nil, err
+	}
+	if !h.Command.IsLocal() && h.TransportProtocol != proxyproto.UNSPEC && !h.TransportProtocol.IsStream() {
+		return nil, errors.New("it is about datagrams")
+	}
+	return h, nil
+}
+
+func (in HeaderIn) trusts(a net.Addr) bool {
+	if in.Trusted == nil {
+		return true
+	}
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return true // a Unix socket's permissions say who
+	}
+	ip := t.AddrPort().Addr().Unmap().WithZone("")
+	for _, p := range in.Trusted {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
