@@ -216,7 +216,7 @@ func (u *upgrader) killServer() {
 func TestMemorySwaps(t *testing.T) {
 	for kind, shm := range segments(t) {
 		t.Run(kind, func(t *testing.T) {
-			u, _, a := onLedger(t, shm, "--probation", "0")
+			u, _, a := onLedger(t, shm, "--probation", "0", "--retry-interval", "10ms", "--retry-max", "1000")
 			if s := ledgerOf(t, a); s.Found != "fresh" {
 				t.Errorf("the first generation found %s", s.Found)
 			}

@@ -233,6 +233,7 @@ func (s *Service) becameReady(g *generation) {
 	}
 	now := time.Now()
 	g.ready, g.phase = now, phaseServing
+	g.exe = process.Exe{} // a script may have become its program: it is looked at again
 	g.proven()
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
