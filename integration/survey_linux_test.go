@@ -31,11 +31,6 @@ type surveyedLoad struct {
 	Errors           []string
 }
 
-// surveyedGap are rows that do not work yet, and why.
-var surveyedGap = map[string]string{
-	"a server with a seccomp listener of its own": "it gets EBUSY, and is not started again without a filter",
-}
-
 // runSurvey runs the survey to its end and gives its rows.
 func runSurvey(t *testing.T, binary string, arguments ...string) []surveyedRow {
 	t.Helper()
@@ -95,9 +90,6 @@ func TestSurvey(t *testing.T) {
 func checkSurvey(t *testing.T, rows []surveyedRow) {
 	for _, r := range rows {
 		t.Run(r.Server, func(t *testing.T) {
-			if why := surveyedGap[r.Server]; why != "" {
-				t.Skipf("known not to work always: %s: %s%+v", why, r.Error, r.Loads)
-			}
 			switch {
 			case r.Skipped != "":
 				t.Skip(r.Skipped)

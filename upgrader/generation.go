@@ -45,6 +45,7 @@ type generation struct {
 	predecessor    int                     // pid of the one before, 0: none
 	notified       bool                    // it sent READY=1
 	said           string                  // its last STATUS=
+	sandbox        bool                    // it asked for a seccomp listener of its own
 	listens        map[*listener.Lane]bool // it called listen(2) on them
 
 	run     context.Context // ends with the generation

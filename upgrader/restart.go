@@ -51,7 +51,8 @@ func (s *Service) died(g *generation) {
 	switch s.state {
 	case Swapping: // its successor is being started already
 		s.move(ServerDied)
-		if err := s.set.Steer(s.starting.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
+		if s.starting == nil { // it is being started again
+		} else if err := s.set.Steer(s.starting.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
 			s.note(g, "new connections wait in the dead generation's lanes", err)
 		}
 		s.kill(g, nil)

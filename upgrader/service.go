@@ -200,6 +200,10 @@ func (s *Service) startFailed(g *generation, err error) {
 	if g != s.starting {
 		return
 	}
+	if g.sandbox && s.intercepts && s.config.Intercept == InterceptAuto {
+		s.withoutTakeover(g)
+		return
+	}
 	s.starting = nil
 	switch s.state {
 	case Swapping:

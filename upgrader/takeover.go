@@ -25,6 +25,10 @@ func (s *Service) takeOver(g *generation, l launchedAs) {
 		Handler:      &binder{s: s, g: g},
 		NoPidfdGetfd: l.learns,
 		Observe: func(e intercept.Event) {
+			if e.Call == "seccomp" {
+				s.tell(func() { g.sandbox = true })
+				return
+			}
 			if e.Err != nil && e.Outcome != intercept.Gone && !errors.Is(e.Err, intercept.ErrPass) {
 				s.tell(func() { s.note(g, e.Call+" of "+e.Addr.String()+": "+string(e.Outcome), e.Err) })
 			}
@@ -134,4 +138,22 @@ func (s *Service) covers(g *generation) bool {
 		}
 	}
 	return true
+}
+
+// withoutTakeover starts the successor of g, which failed because it wanted
+// the one seccomp listener that the kernel allows, and that is ours. From now
+// on the service's binds are its own.
+func (s *Service) withoutTakeover(g *generation) {
+	s.intercepts = false
+	s.note(g, "", errors.New("the server asks for a seccomp listener of its own: it is started again without takeover of its bind, so its port is not kept (use --listen with a dialect)"))
+	s.starting = nil
+	recipe := g.recipe.use()
+	s.kill(g, func() {
+		n := s.newGeneration(recipe)
+		recipe.release()
+		if s.swap != nil && s.swap.to == g {
+			s.swap.to = n
+		}
+		s.begin(n)
+	})
 }

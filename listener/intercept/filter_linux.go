@@ -33,6 +33,7 @@ const (
 	offNr    = 0
 	offArch  = 4
 	offLevel = 16 + 8*1 // low half of args[1]
+	offFlags = offLevel // of seccomp(2)
 	offName  = 16 + 8*2 // low half of args[2]
 )
 
@@ -42,7 +43,8 @@ var attaching = [...]uint32{unix.SO_ATTACH_REUSEPORT_CBPF, unix.SO_ATTACH_REUSEP
 
 // Filter is the program that the launch shim installs, and the flags of
 // seccomp(2) that go with it on this kernel. It notifies bind and listen of
-// this program's architecture, and setsockopt for the few options that change
+// this program's architecture, seccomp where a listener is asked for (the kernel
+// will refuse: only one is allowed), and setsockopt for the few options that change
 // who gets the connections of an SO_REUSEPORT group. Everything else is
 // allowed: also x32 (its call numbers have bit 30) and foreign architectures,
 // whose servers are then simply not taken over. The arguments of setsockopt
@@ -59,6 +61,7 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 	p.load(offNr)
 	p.branch(unix.SYS_BIND, "notify", "")
 	p.branch(unix.SYS_LISTEN, "notify", "")
+	p.branch(unix.SYS_SECCOMP, "seccomp", "")
 	p.branch(unix.SYS_SETSOCKOPT, "", "allow")
 	p.load(offLevel)
 	if o.Learn {
@@ -80,6 +83,10 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 		p.branch(unix.IPV6_V6ONLY, "notify", "")
 		p.finish(unix.SECCOMP_RET_ALLOW)
 	}
+	p.label("seccomp") // one listener is allowed in a chain, and that is ours
+	p.load(offFlags)
+	p.test(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, "notify", "")
+	p.finish(unix.SECCOMP_RET_ALLOW)
 	p.label("notify")
 	p.finish(unix.SECCOMP_RET_USER_NOTIF)
 	return p.program(), filterFlags()
@@ -103,6 +110,11 @@ func (a *assembly) finish(action uint32) {
 }
 func (a *assembly) branch(value uint32, yes, no string) {
 	a.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, value, yes, no)
+}
+
+// test jumps by whether any of the bits is set.
+func (a *assembly) test(bits uint32, yes, no string) {
+	a.add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, bits, yes, no)
 }
 
 func (a *assembly) label(name string) {

@@ -60,7 +60,7 @@ const (
 // Event tells what became of one bind or listen, or of an option that was
 // ignored.
 type Event struct {
-	Call      string // "bind", "listen" or "setsockopt"
+	Call      string // "bind", "listen", "setsockopt", or "seccomp": the guest asks for a listener of its own, and will not get it
 	Outcome   Outcome
 	Pid, Tgid int
 	Fd        int

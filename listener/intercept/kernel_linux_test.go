@@ -147,6 +147,8 @@ func TestFilter(t *testing.T) {
 	}{
 		{"bind", arch, unix.SYS_BIND, nil, true, true},
 		{"listen", arch, unix.SYS_LISTEN, nil, true, true},
+		{"seccomp filter", arch, unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC}, false, false},
+		{"seccomp listener", arch, unix.SYS_SECCOMP, []uint64{unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER}, true, true},
 		{"accept4", arch, unix.SYS_ACCEPT4, nil, false, false},
 		{"x32 bind", arch, unix.SYS_BIND | 0x40000000, nil, false, false},
 		{"i386", 0x40000003, unix.SYS_BIND, nil, false, false},

@@ -213,6 +213,8 @@ func (r *run) handle(n notification) {
 		if err == nil {
 			a = r.listen(t, n, &e)
 		}
+	case unix.SYS_SECCOMP:
+		e.Call = "seccomp"
 	case unix.SYS_SETSOCKOPT:
 		e.Call = "setsockopt"
 		if err == nil {
