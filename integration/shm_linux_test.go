@@ -222,7 +222,7 @@ func TestMemorySwaps(t *testing.T) {
 			}
 			w := startWriters(t, a, 4)
 			w.awaitMore(20)
-			for range amount("INTEGRATION_MEMORY_SWAPS", 3) {
+			for range amount("INTEGRATION_MEMORY_SWAPS", 2) {
 				u.swap()
 				if s := ledgerOf(t, a); s.Found != "saved" {
 					t.Errorf("generation %s found the segment %s", s.Generation, s.Found)
