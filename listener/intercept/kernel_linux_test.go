@@ -122,6 +122,12 @@ func emulate(t *testing.T, filter []unix.SockFilter, arch uint32, nr int32, args
 			} else {
 				pc += int(f.Jf)
 			}
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			if a&f.K != 0 {
+				pc += int(f.Jt)
+			} else {
+				pc += int(f.Jf)
+			}
 		case unix.BPF_RET | unix.BPF_K:
 			return f.K
 		default:
