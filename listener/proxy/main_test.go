@@ -170,7 +170,13 @@ func refused(t testing.TB, p *Proxy, send string) string {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
 	io.WriteString(c, send)
-	return ended(c)
+	how := ended(c)
+	if how == "end" { // the error of a reset is told once, and connecting may have taken it: a reset connection takes no byte
+		if _, err := io.WriteString(c, "x"); err != nil {
+			how = "reset"
+		}
+	}
+	return how
 }
 
 // ask sends a line and gives the answer.

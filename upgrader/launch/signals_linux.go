@@ -38,11 +38,12 @@ func setIgnored(sig syscall.Signal, ignore bool) error {
 }
 
 // Ignored are the signals that this process ignores now. Asked before it handles any, these are the ones that it
-// was started with and that the Go runtime respects: HUP, INT, and the stop signals of job control.
+// was started with and that the Go runtime respects: HUP, INT, and the stop signals of job control. 32 to 34 are not
+// looked at: they are the C library's own, and say nothing about what whoever started us wants.
 func Ignored() []syscall.Signal {
 	list := []syscall.Signal{} // empty is an answer, nil is not: see Order.Ignore
 	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
-		if ignored(sig) {
+		if (sig < 32 || sig > 34) && ignored(sig) {
 			list = append(list, sig)
 		}
 	}
