@@ -38,7 +38,7 @@ unit:
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.
 integration:
-	$(RUN_TESTS) --packages=./integration -- -shuffle=on -timeout=20m
+	$(RUN_TESTS) --packages=./integration -- -shuffle=on -timeout=35m
 
 bench:
 	$(GO) run ./integration/bench -out docs/bench.md

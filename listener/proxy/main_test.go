@@ -46,6 +46,13 @@ func newServer(t testing.TB, gen int, handle func(*server, net.Conn)) *server {
 				return
 			}
 			s.mu.Lock()
+			select {
+			case <-s.quit: // accepted while it was leaving: nobody would end it
+				s.mu.Unlock()
+				c.Close()
+				continue
+			default:
+			}
 			s.conns[c] = struct{}{}
 			s.mu.Unlock()
 			s.wg.Go(func() {
