@@ -91,6 +91,8 @@ func TestGoServer(t *testing.T) {
 		command: []string{guestBinary(), "-http", "env"},
 	})
 	u.awaitServing()
+	u.swap() // from the first commit on, what ran before is held open for a rollback
+	u.mustRest()
 	u.mustNotLeakDescriptors(func() {
 		l := startLoad(t, load.Config{Address: a, Clients: 200, PerConnection: 1})
 		u.swapUnder(l, swaps, requests/swaps)

@@ -287,6 +287,19 @@ func (u *upgrader) mustNotLeakDescriptors(f func()) {
 	u.t.Helper()
 	before := descriptors(u.pid())
 	f()
+	u.mustRest()
+	eventually(u.t, "as many descriptors as before", func() error {
+		if after := descriptors(u.pid()); lasting(after) > lasting(before) {
+			return fmt.Errorf("%d: %v, before %d: %v", lasting(after), after, lasting(before), before)
+		}
+		return nil
+	})
+}
+
+// mustRest waits until what is leaving has left: one generation, one lane a
+// claim.
+func (u *upgrader) mustRest() {
+	u.t.Helper()
 	u.await("at rest", func(s statusReport) error {
 		if len(s.Generations) != 1 || s.serving() == 0 {
 			return fmt.Errorf("state %s, generations %+v", s.State, s.Generations)
@@ -295,12 +308,6 @@ func (u *upgrader) mustNotLeakDescriptors(f func()) {
 			if len(c.Lanes) != 1 || c.Lanes[0].Generation != s.serving() {
 				return fmt.Errorf("%s has the lanes %+v, generation %d serves", c.Address, c.Lanes, s.serving())
 			}
-		}
-		return nil
-	})
-	eventually(u.t, "as many descriptors as before", func() error {
-		if after := descriptors(u.pid()); lasting(after) > lasting(before) {
-			return fmt.Errorf("%d: %v, before %d: %v", lasting(after), after, lasting(before), before)
 		}
 		return nil
 	})
