@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/upgrader/upgrader/upgrader/launch"
@@ -17,8 +16,7 @@ const (
 )
 
 func main() {
-	launch.Main()          // between fork and exec this binary is its own shim
-	debug.SetGCPercent(20) // little is allocated, and what lies around is the server's memory
+	launch.Main() // between fork and exec this binary is its own shim
 	if len(os.Args) > 0 && calledStarter(os.Args[0]) {
 		os.Exit(status(startServer(os.Args[1:], os.Stdout)))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -35,6 +36,9 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	c.Observe = func(e upgrader.Event) {
 		report(log, e)
 		up.tell(e)
+		if e.What == upgrader.EventGone {
+			go tidy()
+		}
 	}
 	signals := make(chan os.Signal, 64)
 	c.Ignored = launch.Ignored()
@@ -65,6 +69,13 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return &exit{exited.Code, nil}
 	}
 	return nil
+}
+
+// tidy gives back what a swap needed: between swaps the memory is the
+// server's.
+func tidy() {
+	debug.SetGCPercent(20)
+	debug.FreeOSMemory()
 }
 
 // obey turns signals into wishes.
