@@ -156,12 +156,7 @@ func (m *Members) look() (members, error) {
 			result.stats = append(result.stats, s)
 		}
 	}
-	slices.SortFunc(result.stats, func(a, b stat) int {
-		if a.Start != b.Start {
-			return int(int64(a.Start - b.Start))
-		}
-		return a.Pid - b.Pid
-	})
+	slices.SortFunc(result.stats, func(a, b stat) int { return byAge(a.Identity, b.Identity) })
 	return result, nil
 }
 

@@ -27,13 +27,16 @@ func Children() ([]Identity, error) {
 			list = append(list, s.Identity)
 		}
 	}
-	slices.SortFunc(list, func(a, b Identity) int {
-		if a.Start != b.Start {
-			return int(int64(a.Start - b.Start))
-		}
-		return a.Pid - b.Pid
-	})
+	slices.SortFunc(list, byAge)
 	return list, nil
+}
+
+// byAge orders processes by start time, then by pid.
+func byAge(a, b Identity) int {
+	if a.Start != b.Start {
+		return int(int64(a.Start - b.Start))
+	}
+	return a.Pid - b.Pid
 }
 
 // Sockets are the inode numbers of the sockets that the process has open. ErrGone when it has ended.

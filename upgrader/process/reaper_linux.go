@@ -130,30 +130,28 @@ func (r *Reaper) reap(pid int) {
 	}
 }
 
-// anyZombie peeks whether a child of ours, of any thread, has ended.
-func anyZombie() (bool, error) {
-	var info unix.Siginfo
-	for {
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		switch err {
-		case nil:
-			return info.Signo != 0, nil
-		case unix.EINTR:
-		case unix.ECHILD:
-			return false, nil
-		default:
-			return false, os.NewSyscallError("waitid", err)
-		}
-	}
-}
-
-// childless tells whether this process has no child at all, ended ones included.
-func childless() bool {
+// peek looks whether a child of ours, of any thread, has ended, and leaves it as it is. ECHILD: there is no child at all.
+func peek() (ended bool, err error) {
 	var info unix.Siginfo
 	for {
 		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if err != unix.EINTR {
-			return err == unix.ECHILD
+			return err == nil && info.Signo != 0, err
 		}
 	}
+}
+
+// anyZombie tells whether a child of ours, of any thread, has ended.
+func anyZombie() (bool, error) {
+	ended, err := peek()
+	if err != nil && err != unix.ECHILD {
+		return false, os.NewSyscallError("waitid", err)
+	}
+	return ended, nil
+}
+
+// childless tells whether this process has no child at all, ended ones included.
+func childless() bool {
+	_, err := peek()
+	return err == unix.ECHILD
 }
