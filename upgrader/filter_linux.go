@@ -7,8 +7,8 @@ import (
 
 // bindFilter is what takes over the binds of a server that pid, its shim,
 // becomes. learns: its sockets cannot be looked at.
-func bindFilter(pid int) (filter []launch.Instruction, flags int, learns bool) {
+func bindFilter(pid int) (f launch.Filter, learns bool) {
 	learns = !intercept.Capable(pid).PidfdGetfd
-	filter, flags = intercept.Filter(intercept.FilterOptions{Learn: learns})
-	return filter, flags, learns
+	f.Program, f.Flags = intercept.Filter(intercept.FilterOptions{Learn: learns})
+	return f, learns
 }

@@ -15,16 +15,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/upgrader/upgrader/listener/notify"
-	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
 // guestVariable says what this binary does as a server: words with blanks
 // between, carried out from left to right.
 const guestVariable = "UPGRADER_TEST_GUEST"
 
-// TestMain makes the test binary its own launch shim and its own server.
+// TestMain makes the test binary its own server.
 func TestMain(m *testing.M) {
-	launch.Main()
 	if plan := os.Getenv(guestVariable); plan != "" {
 		guest(strings.Fields(plan))
 	}

@@ -1,7 +1,6 @@
 package upgrader
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/control"
-	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
 )
@@ -29,7 +27,6 @@ type files struct {
 // its lock, the claims, the files and the control socket. What a killed
 // upgrader left behind is found here.
 func (s *Service) open() error {
-	s.forkAhead()
 	dir, err := state.Open(s.config.StateDir)
 	if err != nil {
 		return err
@@ -92,26 +89,6 @@ func (s *Service) open() error {
 	s.files.save = make(chan saving, 1)
 	s.spawn(s.saveStates)
 	return nil
-}
-
-// forkAhead forks the first shim while addresses are being claimed.
-func (s *Service) forkAhead() {
-	s.spare = make(chan *launch.Shim, 1)
-	s.spawn(func() {
-		shim, _ := s.fork(s.run) // who needs it forks again, and tells
-		s.spare <- shim
-	})
-}
-
-// fork makes a shim that the reaper knows as ours.
-func (s *Service) fork(ctx context.Context) (shim *launch.Shim, err error) {
-	_, err = s.reaper.Start(func() (int, error) {
-		if shim, err = launch.New(ctx); err != nil {
-			return 0, err
-		}
-		return shim.Pid(), nil
-	})
-	return shim, err
 }
 
 // closeFiles gives back what open took from the file system. The lock is the

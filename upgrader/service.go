@@ -38,10 +38,9 @@ type Service struct {
 	fallback    *recipe     // what serves again if the successor fails
 	previous    *recipe     // what served before the last commit
 	claims      []*listener.Claim
-	spare       chan *launch.Shim // forked ahead of the first start
-	served      time.Time         // when somebody last became ready
-	intercepts  bool              // binds are taken over
-	notifies    bool              // a generation said READY=1: its successors will too
+	served      time.Time // when somebody last became ready
+	intercepts  bool      // binds are taken over
+	notifies    bool      // a generation said READY=1: its successors will too
 
 	failed   *generation // what the revert under way came of
 	swap     *swap       // under way, or committed and on probation
@@ -171,13 +170,6 @@ func (s *Service) close() {
 	s.again.cancel()
 	s.end()
 	s.tasks.Wait()
-	select {
-	case shim := <-s.spare:
-		if shim != nil {
-			shim.Discard()
-		}
-	default:
-	}
 	for _, g := range s.generations {
 		g.cancel()
 	}

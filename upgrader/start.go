@@ -116,11 +116,6 @@ func (s *Service) notLaunched(g *generation, err error) {
 
 // launch makes the lanes, the environment and the process of g.
 func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
-	shim, err := s.shim(g.run)
-	if err != nil {
-		return l, err
-	}
-	defer shim.Discard()
 	lanes, err := s.lanes(g)
 	if err != nil {
 		return l, err
@@ -166,11 +161,16 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	if err := s.lend(g, &order); err != nil {
 		return l, err
 	}
+	shim, err := s.fork(g, order)
+	if err != nil {
+		return l, err
+	}
+	var takeover launch.Filter
 	if filter {
-		order.Filter, order.FilterFlags, l.learns = bindFilter(shim.Pid())
+		takeover, l.learns = bindFilter(shim.Pid())
 	}
 	s.saved() // if we are killed from now on, it is found
-	if l.child, err = shim.Exec(order); err != nil {
+	if l.child, err = shim.Exec(takeover); err != nil {
 		s.reaper.Forget(shim.Pid())
 		return l, err
 	}
@@ -213,16 +213,15 @@ func (l *launchedAs) release() {
 	}
 }
 
-// shim gives the one that was forked ahead, or forks one.
-func (s *Service) shim(ctx context.Context) (*launch.Shim, error) {
-	select {
-	case shim := <-s.spare:
-		if shim != nil {
-			return shim, nil
+// fork makes a shim that the reaper knows as ours.
+func (s *Service) fork(g *generation, o launch.Order) (shim *launch.Shim, err error) {
+	_, err = s.reaper.Start(func() (int, error) {
+		if shim, err = launch.New(g.run, o); err != nil {
+			return 0, err
 		}
-	default:
-	}
-	return s.fork(ctx)
+		return shim.Pid(), nil
+	})
+	return shim, err
 }
 
 // lanes are what g gets of each claimed address: those that were prepared for

@@ -144,7 +144,7 @@ func descriptors() finding {
 // takeover asks what interception may do to a child of ours.
 func takeover() []finding {
 	pid := 0
-	if shim, err := launch.New(context.Background()); err == nil {
+	if shim, err := launch.New(context.Background(), launch.Order{}); err == nil {
 		defer shim.Discard()
 		pid = shim.Pid()
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-
-	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
 // The exit statuses of our own; others are the server's.
@@ -16,7 +14,6 @@ const (
 )
 
 func main() {
-	launch.Main() // between fork and exec this binary is its own shim
 	if len(os.Args) > 0 && calledStarter(os.Args[0]) {
 		os.Exit(status(startServer(os.Args[1:], os.Stdout)))
 	}

@@ -27,21 +27,16 @@ type Child struct {
 	err    error
 }
 
-// startChild forks argv and waits for it on a goroutine, whose thread stays for as long as the child runs: the end
+// startChild forks a shim and waits for it on a goroutine, whose thread stays for as long as the child runs: the end
 // of the thread that forked is what PR_SET_PDEATHSIG takes for the death of the parent (prctl(2)).
-func startChild(path string, argv []string, files []uintptr) (*Child, error) {
+func startChild(p *plan, ours int) (*Child, error) {
 	c := &Child{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		defer close(c.done)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		pidfd := -1
-		pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
-			Env:   []string{"GOGC=off", "GOMAXPROCS=1"},
-			Files: files,
-			Sys:   &syscall.SysProcAttr{PidFD: &pidfd},
-		})
+		pid, pidfd, err := forked(p, ours)
 		if err == nil {
 			c.Pid = pid
 			if pidfd >= 0 {

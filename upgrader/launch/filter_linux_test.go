@@ -19,9 +19,9 @@ func filterFor(notified int) []Instruction {
 }
 
 // filtered starts the order or skips when no filter is permitted here.
-func filtered(t *testing.T, o Order) *Child {
+func filtered(t *testing.T, o Order, program ...Instruction) *Child {
 	t.Helper()
-	child, err := start(t.Context(), o)
+	child, err := start(t.Context(), o, program...)
 	if errors.Is(err, ErrFilter) {
 		t.Skip("seccomp listeners are not permitted here:", err)
 	}
@@ -40,7 +40,7 @@ func filtered(t *testing.T, o Order) *Child {
 }
 
 func TestFilter(t *testing.T) {
-	child := filtered(t, Order{Path: tool(t, "sleep"), Args: []string{"sleep", "1000"}, Filter: filterFor(unix.SYS_BIND)})
+	child := filtered(t, Order{Path: tool(t, "sleep"), Args: []string{"sleep", "1000"}}, filterFor(unix.SYS_BIND)...)
 	if child.Notify == nil {
 		t.Fatal("no listener")
 	}
@@ -64,7 +64,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestFilterAndExecError(t *testing.T) {
-	_, err := start(t.Context(), Order{Path: "/nowhere", Filter: filterFor(unix.SYS_BIND)})
+	_, err := start(t.Context(), Order{Path: "/nowhere"}, filterFor(unix.SYS_BIND)...)
 	if errors.Is(err, ErrFilter) {
 		t.Skip("seccomp listeners are not permitted here:", err)
 	}
@@ -77,7 +77,7 @@ func TestFilterAndExecError(t *testing.T) {
 func TestFilterWithoutPrivilege(t *testing.T) {
 	needRoot(t)
 	uid := uint32(65534)
-	child := filtered(t, Order{Path: tool(t, "sleep"), Args: []string{"sleep", "1000"}, Uid: &uid, Gid: &uid, Filter: filterFor(unix.SYS_BIND)})
+	child := filtered(t, Order{Path: tool(t, "sleep"), Args: []string{"sleep", "1000"}, Uid: &uid, Gid: &uid}, filterFor(unix.SYS_BIND)...)
 	if got := statusField(child.Pid, "Uid"); got != "65534\t65534\t65534\t65534" {
 		t.Errorf("user %q", got)
 	}
@@ -95,8 +95,8 @@ func TestOuterListener(t *testing.T) {
 	r, w := pipe(t)
 	child := filtered(t, Order{
 		Path: self, Args: []string{self, tool(t, "true")}, Env: append(os.Environ(), roleVariable+"=filter"),
-		Files: []Passed{{w, 1}}, Filter: filterFor(unix.SYS_BIND),
-	})
+		Files: []Passed{{w, 1}},
+	}, filterFor(unix.SYS_BIND)...)
 	_ = w.Close()
 	if got := firstLine(t, r); got != "busy: true" {
 		t.Errorf("below a listener: %q", got)
@@ -127,8 +127,8 @@ func TestOlderKernels(t *testing.T) {
 			}
 			program = append(program, Instruction{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
 			child := filtered(t, Order{
-				Path: self, Args: []string{self, sh}, Env: append(os.Environ(), roleVariable+"=pass"), Filter: program,
-			})
+				Path: self, Args: []string{self, sh}, Env: append(os.Environ(), roleVariable+"=pass"),
+			}, program...)
 			if status, err := child.Wait(); err != nil || !status.Success() {
 				t.Errorf("%v, %v", status, err)
 			}

@@ -51,7 +51,7 @@ func TestDescriptorsAreExactlyThePassedOnes(t *testing.T) {
 }
 
 func TestManyDescriptors(t *testing.T) {
-	const count = 3*batch + 7
+	const count = 3*128 + 7
 	null := mustOpen(os.DevNull)
 	defer null.Close()
 	o := Order{Path: tool(t, "sleep"), Args: []string{"sleep", "1000"}}

@@ -34,7 +34,6 @@ var (
 // Steps of a launch, as ExecError.Step names them.
 const (
 	StepReceive     = "receive"
-	StepUmask       = "umask"
 	StepGroup       = "setpgid"
 	StepTerminal    = "tcsetpgrp"
 	StepCgroup      = "cgroup"
@@ -53,7 +52,7 @@ const (
 type Order struct {
 	// Path of the command file, as execve(2) takes it: no search in PATH; a relative one is relative to Dir.
 	Path string
-	// Held, when not nil, is executed instead of Path (execveat(2) of the descriptor; lent until Exec returns).
+	// Held, when not nil, is executed instead of Path (execveat(2) of the descriptor; lent until New returns).
 	// It must be a binary: the kernel cannot run a script from a descriptor that is closed on exec.
 	Held *os.File
 	// Args with the name of the program first. Empty: Path alone.
@@ -63,7 +62,7 @@ type Order struct {
 	// Dir is the working directory; empty: the one of this process.
 	Dir string
 
-	// Files are lent until Exec returns. Numbers 0 to 2 that are not among them are inherited from this process.
+	// Files are lent until New returns. Numbers 0 to 2 that are not among them are inherited from this process.
 	// No other descriptor reaches the command.
 	Files []Passed
 
@@ -81,16 +80,10 @@ type Order struct {
 
 	// OwnGroup puts the command into a process group of its own.
 	OwnGroup bool
-	// Terminal, when not nil, gets the command's group as its foreground group (lent until Exec returns).
+	// Terminal, when not nil, gets the command's group as its foreground group (lent until New returns).
 	Terminal *os.File
 	// Cgroup is a cgroup v2 directory that the command enters; empty: none.
 	Cgroup string
-
-	// Filter is a seccomp program that is installed before the exec; its listener is Child.Notify. Empty: none.
-	Filter []Instruction
-	// FilterFlags are SECCOMP_FILTER_FLAG_ bits in addition to NEW_LISTENER, SPEC_ALLOW and (where the kernel
-	// knows it) WAIT_KILLABLE_RECV.
-	FilterFlags int
 
 	// DieWithParent has the command killed when this process ends, however it ends.
 	DieWithParent bool
@@ -99,6 +92,14 @@ type Order struct {
 	// if this process ignores them at the time of New, as nohup(1) means it. A program that handles HUP itself
 	// asks Ignored when it starts and passes the answer here.
 	Ignore []syscall.Signal
+}
+
+// Filter is a seccomp program that is installed before the exec; its listener is Child.Notify. Without instructions there is none.
+type Filter struct {
+	Program []Instruction
+	// Flags are SECCOMP_FILTER_FLAG_ bits in addition to NEW_LISTENER, SPEC_ALLOW and (where the kernel
+	// knows it) WAIT_KILLABLE_RECV.
+	Flags int
 }
 
 // Passed is a descriptor that the command gets at Number.

@@ -70,7 +70,6 @@ func TestExecErrors(t *testing.T) {
 		{"negative number", Order{Path: sh, Files: []Passed{{os.Stdin, -1}}}, StepDescriptors, "", unix.EBADF, 0},
 		{"huge number", Order{Path: sh, Files: []Passed{{os.Stdin, 1 << 20}}}, StepDescriptors, "", unix.EINVAL, 0},
 		{"no terminal", Order{Path: sh, OwnGroup: true, Terminal: mustOpen(os.DevNull)}, StepTerminal, "", unix.ENOTTY, 0},
-		{"bad filter", Order{Path: sh, Filter: []Instruction{{Code: 0xffff}}}, StepFilter, "", ErrFilter, 0},
 		{"user 0", Order{Path: sh, Uid: &zero}, StepSetuid, "0", unix.EPERM, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -102,14 +101,23 @@ func closedFile(t *testing.T) *os.File {
 	return r
 }
 
+func TestBadFilter(t *testing.T) {
+	for name, program := range map[string][]Instruction{"no instruction": {{Code: 0xffff}}, "too long": make([]Instruction, unix.BPF_MAXINSNS+1)} {
+		child, err := start(t.Context(), shell(t, "exit 0"), program...)
+		if want := map[bool]error{true: ErrFilter, false: unix.EINVAL}[name == "no instruction"]; !errors.Is(err, want) {
+			t.Errorf("%s: %v, %v; want %v", name, child, err, want)
+		}
+	}
+}
+
 func TestShimIsUsedOnce(t *testing.T) {
-	shim, err := New(t.Context())
+	shim, err := New(t.Context(), shell(t, "exit 0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	shim.Discard()
 	shim.Discard()
-	if child, err := shim.Exec(shell(t, "exit 0")); err == nil {
+	if child, err := shim.Exec(Filter{}); err == nil {
 		t.Errorf("a discarded shim became %d", child.Pid)
 	}
 	if unix.Kill(shim.Pid(), 0) == nil && statusField(shim.Pid(), "PPid") == strconv.Itoa(os.Getpid()) {
@@ -118,14 +126,14 @@ func TestShimIsUsedOnce(t *testing.T) {
 }
 
 func TestShimDies(t *testing.T) {
-	shim, err := New(t.Context())
+	shim, err := New(t.Context(), shell(t, "exit 0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Kill(shim.Pid(), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	child, err := shim.Exec(shell(t, "exit 0"))
+	child, err := shim.Exec(Filter{})
 	if !errors.Is(err, ErrShimDied) {
 		t.Errorf("%v, %v; want %v", child, err, ErrShimDied)
 	}
@@ -133,15 +141,15 @@ func TestShimDies(t *testing.T) {
 
 func TestContextEndsShim(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	shim, err := New(ctx)
+	shim, err := New(ctx, shell(t, "exit 0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	if child, err := shim.Exec(shell(t, "exit 0")); !errors.Is(err, context.Canceled) {
+	if child, err := shim.Exec(Filter{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, %v; want %v", child, err, context.Canceled)
 	}
-	if _, err := New(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := New(ctx, shell(t, "exit 0")); !errors.Is(err, context.Canceled) {
 		t.Errorf("New: %v", err)
 	}
 }
@@ -392,7 +400,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		if _, err := start(t.Context(), Order{Path: "/nowhere"}); err == nil {
 			t.Fatal("started nothing")
 		}
-		shim, err := New(t.Context())
+		shim, err := New(t.Context(), shell(t, "exit 0"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,4 +442,34 @@ func openDescriptors(t *testing.T, pid int) []int {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// TestCopy is the shim of machines for which there is no other: with a copy of our memory.
+func TestCopy(t *testing.T) {
+	o := shell(t, `test "$LISTEN_PID" = $$ && echo "$A"`)
+	o.Env, o.PidVariables = append(o.Env, "A=1"), []string{"LISTEN_PID"}
+	r, w := pipe(t)
+	o.Files = []Passed{{w, 1}}
+	s, err := newShim(t.Context(), o, false)
+	_ = w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := s.Exec(Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	if got := firstLine(t, r); got != "1" {
+		t.Errorf("%q", got)
+	}
+	if status, err := child.Wait(); err != nil || !status.Success() {
+		t.Errorf("%v, %v", status, err)
+	}
+	if s, err = newShim(t.Context(), Order{Path: "/nowhere"}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Exec(Filter{}); ExitCode(err) != CodeNotFound {
+		t.Errorf("nothing there: %v", err)
+	}
 }

@@ -20,24 +20,22 @@ type Instruction struct {
 	K      uint32
 }
 
-// Main has nothing to do: there is no shim on this system.
-func Main() {}
-
 // Ignored is unknown on this system: nil, which Order.Ignore takes for "as inherited".
 func Ignored() []syscall.Signal { return nil }
 
 // Shim stands for the command that Exec is going to start.
 type Shim struct {
-	ctx  context.Context
-	once sync.Once
+	ctx   context.Context
+	order Order
+	once  sync.Once
 }
 
 // New forks nothing on this system. ctx covers the time until Exec has returned.
-func New(ctx context.Context) (*Shim, error) {
+func New(ctx context.Context, o Order) (*Shim, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("launch: start: %w", err)
+		return nil, &ExecError{Step: StepReceive, Path: o.Path, Err: context.Cause(ctx)}
 	}
-	return &Shim{ctx: ctx}, nil
+	return &Shim{ctx: ctx, order: o}, nil
 }
 
 // Pid is 0: nothing was forked.
@@ -47,18 +45,18 @@ func (s *Shim) Pid() int { return 0 }
 func (s *Shim) Discard() { s.once.Do(func() {}) }
 
 // Exec starts the command. What cannot be ordered on this system is an error that matches errors.ErrUnsupported.
-func (s *Shim) Exec(o Order) (*Child, error) {
+func (s *Shim) Exec(f Filter) (*Child, error) {
 	child, err := (*Child)(nil), errors.New("launch: used already")
-	s.once.Do(func() { child, err = s.exec(o) })
+	s.once.Do(func() { child, err = s.exec(s.order, f) })
 	return child, err
 }
 
-func (s *Shim) exec(o Order) (*Child, error) {
+func (s *Shim) exec(o Order, f Filter) (*Child, error) {
 	if err := s.ctx.Err(); err != nil {
 		return nil, &ExecError{Step: StepReceive, Path: o.Path, Err: err}
 	}
 	for field, asked := range map[string]bool{
-		"filter": len(o.Filter) > 0, "cgroup": o.Cgroup != "", "umask": o.Umask != nil, "death with the parent": o.DieWithParent,
+		"filter": len(f.Program) > 0, "cgroup": o.Cgroup != "", "umask": o.Umask != nil, "death with the parent": o.DieWithParent,
 		"held file": o.Held != nil, "ignored signals": len(o.Ignore) > 0,
 	} {
 		if asked {

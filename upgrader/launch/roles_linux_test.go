@@ -75,7 +75,7 @@ func roles() map[string]func() error {
 		},
 		// Asks for a filter of its own and prints whether there is one already.
 		"filter": func() error {
-			_, err := start(context.Background(), Order{Path: os.Args[1], Filter: filterFor(unix.SYS_BIND)})
+			_, err := start(context.Background(), Order{Path: os.Args[1]}, filterFor(unix.SYS_BIND)...)
 			fmt.Println("busy:", errors.Is(err, ErrFilterBusy))
 			return nil
 		},
@@ -92,7 +92,7 @@ func roles() map[string]func() error {
 		},
 		// Forks a shim, prints its pid and dies when stdin ends.
 		"orphan-shim": func() error {
-			shim, err := New(context.Background())
+			shim, err := New(context.Background(), Order{Path: "/nowhere"})
 			if err != nil {
 				return err
 			}
@@ -123,12 +123,12 @@ func launchArgs(ignore []syscall.Signal) error {
 	return err
 }
 
-func start(ctx context.Context, o Order) (*Child, error) {
-	shim, err := New(ctx)
+func start(ctx context.Context, o Order, program ...Instruction) (*Child, error) {
+	shim, err := New(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return shim.Exec(o)
+	return shim.Exec(Filter{Program: program})
 }
 
 // role is a command of the test binary in a role.
@@ -174,9 +174,9 @@ func needRoot(t *testing.T) {
 }
 
 // launched starts the order and sees to its end.
-func launched(t *testing.T, o Order) *Child {
+func launched(t *testing.T, o Order, program ...Instruction) *Child {
 	t.Helper()
-	child, err := start(t.Context(), o)
+	child, err := start(t.Context(), o, program...)
 	if err != nil {
 		t.Fatal(err)
 	}

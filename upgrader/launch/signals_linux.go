@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	lastSignal    = 64
-	handlerIgnore = 1 // SIG_IGN
+	lastSignal     = 64
+	handlerDefault = 0 // SIG_DFL
+	handlerIgnore  = 1 // SIG_IGN
+	setSize        = 8 // of the kernel's sigset_t, in bytes
 )
 
 // kernelAction is the kernel's struct sigaction. Only the handler is used, and it comes first on every
@@ -21,20 +23,8 @@ type kernelAction struct {
 
 func ignored(sig syscall.Signal) bool {
 	var old kernelAction
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&old)), setSize, 0, 0)
 	return errno == 0 && old.handler == handlerIgnore
-}
-
-func setIgnored(sig syscall.Signal, ignore bool) error {
-	var action kernelAction
-	if ignore {
-		action.handler = handlerIgnore
-	}
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // Ignored are the signals that this process ignores now. Asked before it handles any, these are the ones that it
@@ -50,32 +40,40 @@ func Ignored() []syscall.Signal {
 	return list
 }
 
-// resetSignals leaves exactly the signals of ignore ignored, and nothing blocked on this thread. Handlers need no
-// care: execve(2) resets them. It bypasses the runtime, which has no use for signals any more.
-func resetSignals(ignore []int) error {
-	var want [lastSignal + 1]bool
-	for _, sig := range ignore {
-		if sig > 0 && sig <= lastSignal {
-			want[sig] = true
-		}
+// block blocks all signals on this thread and returns what was blocked before.
+func block() (before unix.Sigset_t, err error) {
+	all := unix.Sigset_t{}
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
 	}
-	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
-		if sig == unix.SIGKILL || sig == unix.SIGSTOP || want[sig] == ignored(sig) {
-			continue
-		}
-		if err := setIgnored(sig, want[sig]); err != nil {
-			return err
-		}
-	}
-	var none unix.Sigset_t
-	return unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+	return before, unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before)
 }
 
-// blockSignal blocks sig on this thread, until resetSignals.
-func blockSignal(sig syscall.Signal) error {
-	var set unix.Sigset_t
-	bits := unsafe.Sizeof(set.Val[0]) * 8
-	n := uintptr(sig) - 1
-	set.Val[n/bits] |= 1 << (n % bits)
-	return unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+func unblock(before unix.Sigset_t) { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) } // it was so before
+
+// resetSignals leaves exactly the plan's signals ignored, and none blocked. What came in while the shim ran was meant
+// for the group of its parent (by the terminal, say), which decides about it: to ignore a signal drops those.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func resetSignals(p *plan) syscall.Errno {
+	var action kernelAction
+	for sig := uintptr(1); sig <= lastSignal; sig++ {
+		if sig == uintptr(unix.SIGKILL) || sig == uintptr(unix.SIGSTOP) {
+			continue
+		}
+		action.handler = handlerIgnore
+		_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
+		if e == 0 && !p.ignore[sig] {
+			action.handler = handlerDefault
+			_, _, e = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
+		}
+		if e != 0 {
+			return e
+		}
+	}
+	var none uint64
+	_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&none)), 0, setSize, 0, 0)
+	return e
 }
