@@ -13,9 +13,9 @@ import (
 )
 
 // What --port takes: [u]PORT[=FD] and HOST:[u]PORT[=FD].
-var (
-	starterPort     = regexp.MustCompile(`^\s*(u?)(\d+)(?:\s*=(\d+))?\s*$`)
-	starterHostPort = regexp.MustCompile(`^\s*(?:\[\s*|)([^\]]*)\s*(?:\]\s*|):\s*(u?)(\d+)(?:\s*=(\d+))?\s*$`)
+const (
+	starterPort     = `^\s*(u?)(\d+)(?:\s*=(\d+))?\s*$`
+	starterHostPort = `^\s*(?:\[\s*|)([^\]]*)\s*(?:\]\s*|):\s*(u?)(\d+)(?:\s*=(\d+))?\s*$`
 )
 
 // parsePort reads one --port. A port alone is one of IPv4, and a host's name
@@ -25,10 +25,10 @@ func parsePort(spec string, backlog int) (a listener.Address, fd int, err error)
 		return listener.Address{}, -1, fmt.Errorf("invalid ``port'' value:%s: %s", spec, fmt.Sprintf(format, args...))
 	}
 	var host, udp, port, number string
-	if m := starterPort.FindStringSubmatch(spec); m != nil {
+	if m := regexp.MustCompile(starterPort).FindStringSubmatch(spec); m != nil {
 		udp, port, number = m[1], m[2], m[3]
 		a.Spec = port
-	} else if m := starterHostPort.FindStringSubmatch(spec); m != nil {
+	} else if m := regexp.MustCompile(starterHostPort).FindStringSubmatch(spec); m != nil {
 		host, udp, port, number = strings.TrimSpace(m[1]), m[2], m[3], m[4]
 		if host == "" {
 			return fail("the host is missing")

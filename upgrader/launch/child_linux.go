@@ -27,31 +27,56 @@ type Child struct {
 	err    error
 }
 
-// startChild forks a shim and waits for it on a goroutine, whose thread stays for as long as the child runs: the end
-// of the thread that forked is what PR_SET_PDEATHSIG takes for the death of the parent (prctl(2)).
+// startChild forks a shim and waits for it on a goroutine of its own. The end of the thread that forked is what
+// PR_SET_PDEATHSIG takes for the death of the parent (prctl(2)): then that thread stays for as long as the child does.
+// Otherwise nothing stays but a descriptor in the poller.
 func startChild(p *plan, ours int) (*Child, error) {
 	c := &Child{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		defer close(c.done)
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		pid, pidfd, err := forked(p, ours)
 		if err == nil {
 			c.Pid = pid
 			if pidfd >= 0 {
+				_ = unix.SetNonblock(int(pidfd), true) // so that the poller takes it
 				c.pidfd = os.NewFile(uintptr(pidfd), fmt.Sprintf("pidfd:%d", pid))
 			}
 		}
+		if !p.dies {
+			runtime.UnlockOSThread()
+		}
 		started <- err
 		if err == nil {
+			if !p.dies {
+				c.awaitEnd()
+			}
 			c.reap()
+		}
+		if p.dies {
+			runtime.UnlockOSThread()
 		}
 	}()
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// awaitEnd returns when the child has ended, and earlier where that cannot be polled.
+func (c *Child) awaitEnd() {
+	if c.pidfd == nil {
+		return
+	}
+	raw, err := c.pidfd.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool { // an error: it was closed, and the end is waited for in the other way
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return ready > 0 || err != nil && err != unix.EINTR
+	})
 }
 
 // reap waits for the end, and takes the status under the lock: until then the pid is ours and may be signalled.

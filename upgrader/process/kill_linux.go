@@ -76,9 +76,6 @@ func (m *Members) freeze() (list []Identity, err error) {
 // WaitEmpty returns when no member is left, however they end.
 func (m *Members) WaitEmpty(ctx context.Context) error {
 	for {
-		if m.descends && childless() {
-			return nil
-		}
 		list, err := m.List()
 		if err != nil {
 			return err

@@ -16,6 +16,9 @@ func (m *Members) Add(id Identity) {
 // Children are the running children of this process, ordered by age; as a subreaper it has its descendants' orphans
 // among them.
 func Children() ([]Identity, error) {
+	if childless() {
+		return nil, nil
+	}
 	everybody, err := lookAtAll()
 	if err != nil {
 		return nil, err
