@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -32,13 +31,12 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	}
 	defer func() { _ = log.Sync() }() // stderr cannot be synced everywhere
 	up := newUpward(os.Getenv("NOTIFY_SOCKET"))
+	memory := newTidier()
 	c.Terminal = inForeground()
 	c.Observe = func(e upgrader.Event) {
 		report(log, e)
 		up.tell(e)
-		if e.What == upgrader.EventGone {
-			go tidy()
-		}
+		memory.saw(e)
 	}
 	signals := make(chan os.Signal, 64)
 	c.Ignored = launch.Ignored()
@@ -69,13 +67,6 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return &exit{exited.Code, nil}
 	}
 	return nil
-}
-
-// tidy gives back what a swap needed: between swaps the memory is the
-// server's.
-func tidy() {
-	debug.SetGCPercent(20)
-	debug.FreeOSMemory()
 }
 
 // obey turns signals into wishes.
