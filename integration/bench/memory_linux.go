@@ -1,6 +1,12 @@
 package main
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
+
+// rest is how long a supervisor has had nothing to do when its memory is looked at.
+const rest = 3 * time.Second
 
 // measureMemory takes the proportional set size of the supervisor alone: after
 // its start, and after swaps under load.
@@ -26,6 +32,11 @@ func measureMemory(b *bench) error {
 			return err
 		}
 		take := func(when string) error {
+			select {
+			case <-b.ctx.Done():
+				return b.ctx.Err()
+			case <-time.After(rest):
+			}
 			mb, err := pss(w.server.command.Process.Pid)
 			b.samples.add(at+"/"+when, mb)
 			return err

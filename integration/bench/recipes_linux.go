@@ -13,6 +13,7 @@ const (
 	ownBind   = "upgrader, own bind"
 	tini      = "tini"
 	dumbInit  = "dumb-init"
+	floor     = "a Go program that only executes the server"
 
 	starter       = "Server::Starter"
 	reload        = "nginx reload"

@@ -105,7 +105,7 @@ func (p *page) exclusive() section {
 
 func (p *page) startUp() section {
 	t := table{head: []string{"who", "exec to first answer ms", "over a bare exec", "worst"}}
-	for _, who := range []string{bare, listens, ownBind, tini, dumbInit, starter} {
+	for _, who := range []string{bare, floor, listens, ownBind, tini, dumbInit, starter} {
 		if p.lacks(&t, "start-up", who) {
 			continue
 		}
@@ -116,14 +116,14 @@ func (p *page) startUp() section {
 }
 
 func (p *page) memory() section {
-	t := table{head: []string{"who", "started, MB", fmt.Sprintf("after %d swaps under load, MB", p.options.amounts.MemorySwaps)}}
+	t := table{head: []string{"who", "at rest after the start, MB", fmt.Sprintf("at rest after %d swaps under load, MB", p.options.amounts.MemorySwaps)}}
 	for _, who := range []string{listens, ownBind, starter} {
 		if p.lacks(&t, "memory", who) {
 			continue
 		}
 		t.add(who, number(p.samples.get("memory/%s/started", who).median(), 2), number(p.samples.get("memory/%s/swapped", who).median(), 2))
 	}
-	return section{"memory", "Memory", "Proportional set size of the supervising process (Pss of `/proc/PID/smaps_rollup`), its own program's pages included.", t}
+	return section{"memory", "Memory", "Proportional set size of the supervising process (Pss of `/proc/PID/smaps_rollup`), its own program's pages included, three seconds after its last work.", t}
 }
 
 func (p *page) calls() section {

@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
 
 // measureStartUp takes the time from the exec of a wrapper to the first answer
 // of the server in it. The wrappers take turns.
@@ -9,7 +12,9 @@ func measureStartUp(b *bench) error {
 		r := b.bareGuest()
 		return recipe{name: tool, tool: tool, command: append([]string{tool}, append([]string{"--"}, r.command...)...)}
 	}
-	wrappers := []recipe{b.bareGuest(), b.listening(nil), b.binding(nil), around(tini), around(dumbInit), b.starting()}
+	onlyExec := b.bareGuest()
+	onlyExec.name, onlyExec.command = floor, append([]string{filepath.Join(b.Dir, "floor")}, onlyExec.command...)
+	wrappers := []recipe{b.bareGuest(), onlyExec, b.listening(nil), b.binding(nil), around(tini), around(dumbInit), b.starting()}
 	for round := range b.Amounts.Starts + 1 {
 		for _, r := range wrappers {
 			at := "start-up/" + r.name
