@@ -67,7 +67,7 @@ func rows() map[string][]string {
 		"throughput": {bare, bareAgain, listens, ownBind, bare, bareAgain, listens, ownBind},
 		"swaps":      {besideGuest, listens, ownBind, starter, stopThenStart, besideNginx, wrappedNginx, reload},
 		"exclusive":  {stopThenStart, exclusive, exclusiveBare},
-		"start-up":   {bare, floor, listens, ownBind, tini, dumbInit, starter},
+		"start-up":   {bare, floor, linked, listens, ownBind, tini, dumbInit, starter},
 		"memory":     {listens, ownBind, starter},
 		"calls":      timedCalls(),
 	}

@@ -90,9 +90,9 @@ func (o options) wants(scenario string) bool {
 	return o.only == nil
 }
 
-// build puts the upgrader, as a release is built, the guest and the floor into dir.
+// build puts the upgrader, as a release is built, the guest and the floors into dir.
 func build(ctx context.Context, dir string) error {
-	for _, pkg := range []string{"cmd/upgrader", "integration/guest", "integration/bench/floor"} {
+	for _, pkg := range []string{"cmd/upgrader", "integration/guest", "integration/bench/floor", "integration/bench/floor/linked"} {
 		c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "github.com/upgrader/upgrader/"+pkg)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {

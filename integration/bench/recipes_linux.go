@@ -14,6 +14,7 @@ const (
 	tini      = "tini"
 	dumbInit  = "dumb-init"
 	floor     = "a Go program that only executes the server"
+	linked    = "the same, with our libraries linked in"
 
 	starter       = "Server::Starter"
 	reload        = "nginx reload"

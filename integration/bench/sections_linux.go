@@ -105,7 +105,7 @@ func (p *page) exclusive() section {
 
 func (p *page) startUp() section {
 	t := table{head: []string{"who", "exec to first answer ms", "over a bare exec", "worst"}}
-	for _, who := range []string{bare, floor, listens, ownBind, tini, dumbInit, starter} {
+	for _, who := range []string{bare, floor, linked, listens, ownBind, tini, dumbInit, starter} {
 		if p.lacks(&t, "start-up", who) {
 			continue
 		}

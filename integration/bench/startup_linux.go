@@ -12,9 +12,11 @@ func measureStartUp(b *bench) error {
 		r := b.bareGuest()
 		return recipe{name: tool, tool: tool, command: append([]string{tool}, append([]string{"--"}, r.command...)...)}
 	}
-	onlyExec := b.bareGuest()
-	onlyExec.name, onlyExec.command = floor, append([]string{filepath.Join(b.Dir, "floor")}, onlyExec.command...)
-	wrappers := []recipe{b.bareGuest(), onlyExec, b.listening(nil), b.binding(nil), around(tini), around(dumbInit), b.starting()}
+	only := func(name, program string) recipe {
+		r := b.bareGuest()
+		return recipe{name: name, command: append([]string{filepath.Join(b.Dir, program)}, r.command...)}
+	}
+	wrappers := []recipe{b.bareGuest(), only(floor, "floor"), only(linked, "linked"), b.listening(nil), b.binding(nil), around(tini), around(dumbInit), b.starting()}
 	for round := range b.Amounts.Starts + 1 {
 		for _, r := range wrappers {
 			at := "start-up/" + r.name
