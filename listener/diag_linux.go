@@ -26,6 +26,7 @@ const (
 	stateCloseWait   = 8
 	stateListen      = 10
 	anyState         = 0xffffffff
+	anyCookie        = 0xffffffff
 )
 
 // diagSocket is one socket that the kernel told about.
@@ -67,6 +68,34 @@ func diagInet(e endpoint, states uint32, info bool) ([]diagSocket, error) {
 		return nil, fmt.Errorf("listener: list sockets of port %d: %w", e.addr.Port(), err)
 	}
 	return out, nil
+}
+
+// diagOne finds the one socket of tcp between two addresses: a look into the kernel's table instead of a walk through
+// it, which takes milliseconds on a big machine. unix.ENOENT: there is none.
+func diagOne(local, peer netip.AddrPort) (s diagSocket, err error) {
+	req := make([]byte, inetDiagReqLen)
+	req[0], req[1] = unix.AF_INET, unix.IPPROTO_TCP
+	if local.Addr().Unmap().Is6() {
+		req[0] = unix.AF_INET6
+	}
+	binary.NativeEndian.PutUint32(req[4:], anyState)
+	binary.BigEndian.PutUint16(req[8:], local.Port())
+	binary.BigEndian.PutUint16(req[10:], peer.Port())
+	copy(req[12:28], local.Addr().Unmap().AsSlice())
+	copy(req[28:44], peer.Addr().Unmap().AsSlice())
+	binary.NativeEndian.PutUint32(req[48:], anyCookie)
+	binary.NativeEndian.PutUint32(req[52:], anyCookie)
+	err = askDiag(req, 0, func(msg []byte) error {
+		if len(msg) < inetDiagMsgLen {
+			return errors.New("short answer")
+		}
+		s = parseInet(msg)
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("listener: look for the socket between %s and %s: %w", local, peer, err)
+	}
+	return s, nil
 }
 
 // portFilter makes the kernel leave out what has another local port.
@@ -164,8 +193,11 @@ func attributes(b []byte, f func(kind uint16, value []byte)) {
 	}
 }
 
-// dump asks the kernel's sock_diag and calls f with the body of each answer.
-func dump(req []byte, f func([]byte) error) error {
+// dump asks the kernel's sock_diag for all that fits and calls f with the body of each answer.
+func dump(req []byte, f func([]byte) error) error { return askDiag(req, unix.NLM_F_DUMP, f) }
+
+// askDiag asks sock_diag. Without flags there is one answer, or an error.
+func askDiag(req []byte, flags uint16, f func([]byte) error) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -178,7 +210,7 @@ func dump(req []byte, f func([]byte) error) error {
 	ne := binary.NativeEndian
 	ne.PutUint32(msg, uint32(unix.NLMSG_HDRLEN+len(req)))
 	ne.PutUint16(msg[4:], sockDiagByFamily)
-	ne.PutUint16(msg[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	ne.PutUint16(msg[6:], unix.NLM_F_REQUEST|flags)
 	ne.PutUint32(msg[8:], 1)
 	if err := unix.Sendto(fd, append(msg, req...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
@@ -209,7 +241,7 @@ func dump(req []byte, f func([]byte) error) error {
 				}
 				return nil
 			default:
-				if err := f(body); err != nil {
+				if err := f(body); err != nil || flags&unix.NLM_F_DUMP == 0 {
 					return err
 				}
 			}

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -220,10 +221,11 @@ func (s *system) accepted(l *Lane, conn net.Conn) (bool, error) {
 	if closed(conn) {
 		return true, nil
 	}
-	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
-		sockets, err := diagInet(l.claim.at, 1<<stateEstablished|1<<stateCloseWait, false)
-		if err == nil {
-			return slices.ContainsFunc(sockets, func(d diagSocket) bool { return d.peer == uint16(local.Port) && d.inode != 0 }), nil
+	if ours, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		theirs := conn.RemoteAddr().(*net.TCPAddr)
+		s, err := diagOne(theirs.AddrPort(), ours.AddrPort())
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return s.inode != 0, nil
 		}
 	}
 	// Nobody but us connects to a lane that is not steered to; on one that is, an empty queue says the same.

@@ -45,8 +45,12 @@ func (s *system) settle(ctx context.Context, gen int, o SettleOptions) (Settled,
 		if !deadline.IsZero() && !now.Before(deadline) {
 			return r, nil
 		}
-		// A look at very many sockets takes long: no more than half of the time.
-		pause := time.NewTimer(max(settleLook, now.Sub(before)))
+		// A look is a walk through all sockets of the system: no more than a quarter of the time. The last one is not put off.
+		wait := max(settleLook, 3*now.Sub(before))
+		if left := o.Quiet - now.Sub(quietSince); left > 0 && looks+1 >= settleLooks {
+			wait = min(wait, left)
+		}
+		pause := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -114,30 +118,42 @@ func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error)) (
 	if len(tcp) == 0 && !byUnix {
 		return 0, nil
 	}
-	held, err := inodes()
-	if err != nil {
-		return 0, err
-	}
-	busy := 0
+	var busy []uint64
 	for _, at := range tcp {
 		sockets, err := diagInet(at, 1<<stateEstablished|1<<stateCloseWait, true)
 		if err != nil {
 			return 0, err
 		}
 		for _, d := range sockets {
-			if _, ok := held[d.inode]; ok && d.busy() {
-				busy++
+			if d.inode != 0 && d.busy() {
+				busy = append(busy, d.inode)
 			}
 		}
 	}
 	if byUnix { // the kernel keeps no times for these
-		err = diagUnix(1<<stateEstablished, func(d diagSocket) {
-			if _, ok := held[d.inode]; ok && d.unread > 0 {
-				busy++
+		err := diagUnix(1<<stateEstablished, func(d diagSocket) {
+			if d.inode != 0 && d.unread > 0 {
+				busy = append(busy, d.inode)
 			}
 		})
+		if err != nil {
+			return 0, err
+		}
 	}
-	return busy, err
+	if len(busy) == 0 { // then it does not matter whose they are
+		return 0, nil
+	}
+	held, err := inodes()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, inode := range busy {
+		if _, ok := held[inode]; ok {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // busy tells whether a request seems to be under way on a connection of tcp: received but not read, or the last thing that

@@ -185,17 +185,14 @@ func (s *Service) saveFor(waiting ...chan<- struct{}) {
 	s.files.save <- saving{state: b, waiting: waiting}
 }
 
-// saved returns when the state as it is now is written: what must be found
-// again comes after it. It is for goroutines.
-func (s *Service) saved() {
+// saved is closed when the state as it is now is written: what must be found
+// again comes after that. It is for goroutines.
+func (s *Service) saved() <-chan struct{} {
 	done := make(chan struct{})
 	if !s.tell(func() { s.saveFor(done) }) {
-		return
+		close(done)
 	}
-	select {
-	case <-done:
-	case <-s.run.Done():
-	}
+	return done
 }
 
 func (s *Service) saveStates() {

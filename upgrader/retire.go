@@ -27,18 +27,16 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			<-wait.Done()
 			cancel()
 		}
-		o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
-		settled, err := s.set.Settle(g.grace, g.number, o)
-		if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
-			o.Inodes = nil
-			settled, _ = s.set.Settle(g.grace, g.number, o)
-		}
+		settled, err := s.settle(g)
 		s.tell(func() {
 			if err != nil && !errors.Is(err, context.Canceled) {
 				s.note(g, "its lanes could not be watched", err)
 			}
 			message := "quiet"
-			if !settled.Quiet {
+			switch {
+			case s.config.Settle == 0:
+				message = "not waited for"
+			case !settled.Quiet:
 				message = "not quiet within settle-max"
 			}
 			s.observe(Event{What: EventLeaving, Generation: g.number, Pid: g.pid(), Took: time.Since(began), Message: message})
@@ -49,6 +47,20 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			s.askToQuit(g, s.config.SwapSignal)
 		})
 	})
+}
+
+// settle waits until the lanes of g are quiet. Without a settle time nobody is waited for.
+func (s *Service) settle(g *generation) (listener.Settled, error) {
+	if s.config.Settle == 0 {
+		return listener.Settled{}, nil
+	}
+	o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
+	settled, err := s.set.Settle(g.grace, g.number, o)
+	if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
+		o.Inodes = nil
+		settled, _ = s.set.Settle(g.grace, g.number, o)
+	}
+	return settled, err
 }
 
 // askToQuit sends the signal that a server understands as "quit", and sees to

@@ -116,6 +116,7 @@ func (s *Service) notLaunched(g *generation, err error) {
 
 // launch makes the lanes, the environment and the process of g.
 func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
+	saved := s.saved() // if we are killed from now on, it is found
 	lanes, err := s.lanes(g)
 	if err != nil {
 		return l, err
@@ -169,7 +170,10 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	if filter {
 		takeover, l.learns = bindFilter(shim.Pid())
 	}
-	s.saved() // if we are killed from now on, it is found
+	select {
+	case <-saved:
+	case <-s.run.Done():
+	}
 	if l.child, err = shim.Exec(takeover); err != nil {
 		s.reaper.Forget(shim.Pid())
 		return l, err

@@ -52,7 +52,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
-	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit")
+	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit (0: do not wait for what is in flight)")
 	set.DurationVar(&c.SettleMax, "settle-max", c.SettleMax, "how long to wait for that")
 	set.DurationVar(&c.HoldMax, "hold-max", c.HoldMax, "how long clients wait for somebody who serves before they are refused; 0: for ever")
 	set.DurationVar(&c.Probation, "probation", c.Probation, "after a commit: a crash of the successor rolls back; 0: off")
