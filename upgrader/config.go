@@ -9,6 +9,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/ready"
 )
 
@@ -55,6 +56,7 @@ const (
 type Config struct {
 	Command []string // what is run; at least one element
 	Name    string   // names the service among those of one user; "": the state dir's name
+	Labels           // what selects it beside its name
 
 	Dir     string   // working directory of the server; "": ours
 	EnvFile string   // KEY=VALUE lines, read again at each start; "": none
@@ -81,7 +83,9 @@ type Config struct {
 	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
 	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
 	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
-	DrainTimeout time.Duration        // as StopTimeout, for a predecessor that drains; 0: StopTimeout
+	DrainTimeout time.Duration        // as StopTimeout, for a predecessor in a swap; 0: StopTimeout
+	Insist       time.Duration        // then StopSignal goes to all the processes of a generation that was asked to quit; 0: never
+	Linger       time.Duration        // as StopTimeout, for processes that outlive their main one; 0: StopTimeout
 	DrainMax     int                  // predecessors that drain at a time; past it the oldest is killed
 	ReloadSig    syscall.Signal       // what `reload` sends; 0: HUP
 	ReloadCmd    string               // what `reload` runs instead; "": the signal
@@ -101,6 +105,7 @@ type Config struct {
 	ForkingPidFile string     // the server daemonises and writes its main pid here; "": no such file
 	Stderr         StderrMode // "": tail
 	DieWithParent  bool       // the server is killed when we die
+	Fleet          *Fleet     // what this service has in common with others of this process; nil: it is alone in it
 	Terminal       bool       // we are in the foreground of a terminal: the server shares our process group
 
 	Ignored []syscall.Signal // signals that the server finds ignored, as nohup(1) means it
@@ -109,6 +114,16 @@ type Config struct {
 
 	Observe func(Event) // told what happens, from the loop: must not block; nil: nobody
 }
+
+// Labels are what an operator calls a service.
+type Labels struct {
+	ID, Zone, Type string // "": none
+}
+
+// Fleet is what the services of one process share. Whoever makes one runs its
+// reaper, and answers for all of them: a service of a fleet has no control
+// socket of its own.
+type Fleet struct{ Reaper *process.Reaper }
 
 // User is who a server runs as.
 type User struct {
@@ -136,6 +151,9 @@ func usage(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, a...))
 }
 
+// Check tells what Run would refuse, without running anything.
+func (c Config) Check() error { return c.check() }
+
 // check fills what zero values mean and refuses what cannot be.
 func (c *Config) check() error {
 	if len(c.Command) == 0 || c.Command[0] == "" {
@@ -158,7 +176,7 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "drain timeout": c.DrainTimeout, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)

@@ -45,7 +45,9 @@ func (s *Service) open() error {
 	if err := process.Subreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	if s.config.Fleet == nil {
+		s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	}
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
 	found, err := s.remember()
 	if err != nil {
@@ -77,7 +79,19 @@ func (s *Service) open() error {
 			return err
 		}
 	}
-	server, err := control.Listen(dir.Path(), handler{s})
+	if s.config.Fleet == nil {
+		if err := s.openControl(); err != nil {
+			return err
+		}
+	}
+	s.files.save = make(chan saving, 1)
+	s.spawn(s.saveStates)
+	return nil
+}
+
+// openControl answers on the control socket until the end.
+func (s *Service) openControl() error {
+	server, err := control.Listen(s.config.StateDir, handler{s})
 	if err != nil {
 		return err
 	}
@@ -86,8 +100,6 @@ func (s *Service) open() error {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})
-	s.files.save = make(chan saving, 1)
-	s.spawn(s.saveStates)
 	return nil
 }
 

@@ -75,10 +75,32 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
 	timeout := s.config.StopTimeout
-	if g.phase == phaseDraining && !s.state.ending() {
+	if (g.phase == phaseDraining || g.phase == phaseLeaving) && !s.state.ending() {
 		timeout = s.config.DrainTimeout
 	}
+	s.insist(g)
 	s.spawn(func() { s.awaitEnd(g, timeout) })
+}
+
+// insist sends the stop signal to every process of g if it has not quit after a
+// while: a server that waits for its children, or that missed the first one,
+// gets another chance before KILL.
+func (s *Service) insist(g *generation) {
+	if s.config.Insist == 0 {
+		return
+	}
+	due := time.AfterFunc(s.config.Insist, func() {
+		s.tell(func() {
+			if g.phase == phaseGone || g.phase == phaseDying {
+				return
+			}
+			s.observe(Event{What: EventInsist, Generation: g.number, Pid: g.pid(), Message: "it has not quit: all its processes are told", Warning: true})
+			if err := g.members.Signal(s.config.StopSignal); err != nil {
+				s.note(g, "the stop signal could not be sent to all its processes", err)
+			}
+		})
+	})
+	context.AfterFunc(g.run, func() { due.Stop() })
 }
 
 // kill ends g at once.
@@ -112,6 +134,15 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 		case <-g.exited:
 		case <-deadline.Done():
 		}
+	}
+	if s.config.Linger > 0 {
+		select { // an adopted one is no child
+		case <-g.exited:
+		case <-deadline.Done():
+		}
+		var enough context.CancelFunc
+		deadline, enough = context.WithTimeout(deadline, s.config.Linger)
+		defer enough()
 	}
 	err := s.waitEmpty(deadline, g)
 	quit := err == nil && g.grace.Err() == nil

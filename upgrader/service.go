@@ -18,7 +18,7 @@ import (
 type Service struct {
 	config Config
 	set    *listener.Set
-	reaper process.Reaper
+	reaper *process.Reaper
 	files  files
 	mark   string // tells our processes from those of another upgrader
 
@@ -76,7 +76,10 @@ func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 	}
 	s := &Service{
 		config: c, facts: make(chan func(), 64), state: Down, since: time.Now(), began: time.Now(),
-		generations: map[int]*generation{},
+		generations: map[int]*generation{}, reaper: new(process.Reaper),
+	}
+	if c.Fleet != nil {
+		s.reaper = c.Fleet.Reaper
 	}
 	s.run, s.end = context.WithCancel(context.Background())
 	defer s.end()

@@ -12,6 +12,9 @@ const StatusVersion = 1
 type Status struct {
 	Version     int          `json:"version"`            // StatusVersion
 	Name        string       `json:"name"`               // of the service
+	ID          string       `json:"id,omitempty"`       // as --id names it
+	Zone        string       `json:"zone,omitempty"`     // --zone
+	Type        string       `json:"type,omitempty"`     // --type
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
 	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, stopping, stopped
