@@ -37,6 +37,9 @@ func (s *Service) Kill() {
 	})
 }
 
+// Alive returns when the service answers: nil, or why it does not.
+func (s *Service) Alive(ctx context.Context) error { return s.ask(ctx, func() {}) }
+
 // Swap asks for a swap; asked says who did, for the verdict.
 func (s *Service) Swap(asked string) { s.tell(func() { s.askSwap(asked, nil, nil) }) }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -33,7 +34,9 @@ type flags struct {
 	user, umask                          string
 	logFormat, logLevel                  string
 	http, httpToken                      string
-	id, zone, kind                       string
+	configFile, logFile                  string
+	daemon                               bool
+	retireDelay                          time.Duration
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -60,6 +63,10 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.stopSignal, "stop-signal", "TERM", "`SIG` that asks the server to quit at a full stop")
 	set.StringVar(&f.swapSignal, "swap-signal", "", "`SIG` that asks a predecessor to quit (default: the stop signal)")
 	set.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "then KILL, to all its processes; 0: never")
+	set.DurationVar(&c.Insist, "graceful-timeout", 0, "before KILL: then the stop signal goes to all processes of a server that has not quit; 0: never")
+	set.DurationVar(&c.DrainTimeout, "drain-timeout", 0, "as --stop-timeout, for a predecessor in a swap (default: --stop-timeout)")
+	set.DurationVar(&c.Linger, "linger-timeout", 0, "as --stop-timeout, for processes that outlive their main one (default: --stop-timeout)")
+	set.DurationVar(&f.retireDelay, "retire-delay", 0, "after a commit: how long the predecessor goes on before it is told to quit")
 	set.IntVar(&c.DrainMax, "drain-max", c.DrainMax, "predecessors that drain at a time; past it the oldest is killed")
 	set.StringVar(&f.reloadSignal, "reload-signal", "HUP", "`SIG` that `upgrader reload` sends to the server")
 	set.StringVar(&c.ReloadCmd, "reload-cmd", "", "`CMD` that `upgrader reload` runs instead (MAINPID in its environment)")
@@ -79,9 +86,12 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
 	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
 	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
-	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API")
-	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API")
-	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	set.StringVar(&c.ID, "id", "", "what `ID`= selects in the HTTP API, and commands beside the name")
+	set.StringVar(&c.Zone, "zone", "", "what `ZONE`= selects in the HTTP API")
+	set.StringVar(&c.Type, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	set.StringVar(&f.configFile, "config", "", "`FILE` of YAML with flags, and with several services if there are (docs/config.md)")
+	set.BoolVarP(&f.daemon, "daemon", "d", false, "go on in the background: the command returns when the server is ready, with its exit status else")
+	set.StringVar(&f.logFile, "log-file", "", "`FILE` that stdout and stderr are appended to; with --daemon nowhere if none is given")
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -169,6 +179,12 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if len(c.Listen) == 0 && c.Intercept == upgrader.InterceptOff && c.Ready.Kind == ready.Accept {
 		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
 	}
+	switch {
+	case f.retireDelay < 0:
+		return c, errors.New("--retire-delay must not be negative")
+	case f.retireDelay > 0:
+		c.RetireDelay = func() time.Duration { return f.retireDelay }
+	}
 	return c, f.place(&c)
 }
 
@@ -215,18 +231,20 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 
 // place finds the name and the state dir.
 func (f *flags) place(c *upgrader.Config) error {
-	if c.Name != "" {
-		if err := state.CheckName(c.Name); err != nil {
-			return fmt.Errorf("--name: %w", err)
-		}
-	} else {
-		cwd, err := os.Getwd()
-		if err != nil {
-			return err
-		}
-		c.Name = state.Name(cwd, c.Command)
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
 	}
-	var err error
+	return f.placeAs(c, cwd, c.Command)
+}
+
+// placeAs is place for what is distinguished by a directory and words.
+func (f *flags) placeAs(c *upgrader.Config, dir string, distinct []string) (err error) {
+	if c.Name == "" {
+		c.Name = state.Name(dir, distinct)
+	} else if err := state.CheckName(c.Name); err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
 	if c.StateDir == "" {
 		c.StateDir, err = state.Default(c.Name)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,10 @@ func (f *family) add(value float64, labels ...string) {
 		b.WriteByte("{,"[min(i, 1)])
 		b.WriteString(labels[i] + `="` + escape(labels[i+1]) + `"`)
 	}
-	b.WriteString("} " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
+	if len(labels) > 0 {
+		b.WriteByte('}')
+	}
+	b.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
 	f.samples = append(f.samples, b.String())
 }
 
@@ -124,5 +128,6 @@ func (h *HTTP) metrics(w http.ResponseWriter, r *http.Request, p url.Values) {
 		}
 		x.add(s, st, time.Now())
 	}
+	x.family("go_goroutines", "gauge", "Goroutines of the upgrader.").add(float64(runtime.NumGoroutine()))
 	h.put(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", x.bytes())
 }

@@ -63,7 +63,8 @@ func ExitCode(v Verdict) int {
 type Event struct {
 	Time       time.Time     `json:"time"`
 	What       string        `json:"what"`
-	State      string        `json:"state"` // of the machine, then
+	Service    string        `json:"service,omitempty"` // of a fleet
+	State      string        `json:"state"`             // of the machine, then
 	Generation int           `json:"generation,omitempty"`
 	Pid        int           `json:"pid,omitempty"`
 	Message    string        `json:"message,omitempty"`
