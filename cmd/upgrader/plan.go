@@ -125,6 +125,9 @@ func (c *configFile) planSeveral(set *pflag.FlagSet) (*plan, []error) {
 			}
 		})
 	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
 	for _, name := range c.names {
 		s := c.services[name]
 		if err := state.CheckName(name); err != nil {
