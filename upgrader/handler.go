@@ -63,7 +63,7 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 		st = control.Status{
 			Version: control.StatusVersion, Name: s.config.Name, ID: s.config.ID, Zone: s.config.Zone, Type: s.config.Type, Command: s.config.Command, Pid: os.Getpid(),
 			State: string(s.state), Since: s.since, Started: s.began, Strategy: string(s.config.Strategy),
-			Generations: []control.Generation{}, Claims: []control.Claim{}, Swaps: s.counters,
+			Generations: []control.Generation{}, Claims: []control.Claim{}, Swaps: s.counters, Totals: s.totals.Clone(),
 			Verdicts: append([]control.Verdict{}, s.verdicts...), Restarts: s.restarts, Refusing: s.hold.refusing, Message: s.message,
 		}
 		for _, n := range slices.Sorted(maps.Keys(s.generations)) {

@@ -142,6 +142,12 @@ func (s *Service) laneEvent(e listener.Event) {
 		message += " on " + e.Claim.String()
 	}
 	go s.tell(func() {
+		switch e.Kind {
+		case listener.Rescued:
+			s.totals.Relayed++
+		case listener.RescueLost:
+			s.totals.Lost++
+		}
 		s.observe(Event{What: EventNote, Generation: e.Generation, Message: message, Err: e.Err, Warning: e.Err != nil})
 	})
 }

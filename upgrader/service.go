@@ -48,6 +48,7 @@ type Service struct {
 	swaps    int
 	verdicts []control.Verdict
 	counters control.Counters
+	totals   control.Totals
 
 	memory *memory // nil: no segment is shared
 

@@ -24,6 +24,7 @@ type Status struct {
 	Generations []Generation `json:"generations"`        // those with processes, by number; never null
 	Claims      []Claim      `json:"claims"`             // never null
 	Swaps       Counters     `json:"swaps"`              // since the upgrader started
+	Totals      Totals       `json:"totals"`             // of those swaps
 	Verdicts    []Verdict    `json:"verdicts"`           // the last 50, oldest first; never null
 	Parked      int          `json:"parked"`             // descriptors in the store
 	Restarts    int          `json:"restarts"`           // starts after the server died by itself
@@ -97,6 +98,7 @@ func (s *Status) fill() {
 	s.Generations = notNil(s.Generations)
 	s.Claims = notNil(s.Claims)
 	s.Verdicts = notNil(s.Verdicts)
+	s.Totals.Phases = notNil(s.Totals.Phases)
 	for i := range s.Claims {
 		if s.Claims[i].Lanes == nil {
 			// The handler's own slice is not written to: others may read it.
