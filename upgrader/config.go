@@ -93,6 +93,8 @@ type Config struct {
 	Probation time.Duration // after a commit; 0: off
 	Health    *ready.Spec   // checked every second on probation; nil: only death counts
 
+	Watchdog time.Duration // how often a server that is ready has to say WATCHDOG=1; 0: it need not
+
 	Restart       Restart       // "": always
 	RetryMax      int           // starts in a row that may fail
 	RetryInterval time.Duration // before the second retry, doubling; the first one is at once
@@ -176,7 +178,7 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)

@@ -39,6 +39,7 @@ const (
 	EventAdopted   = "adopted"  // a generation of an upgrader that died was found
 	EventStopping  = "stopping" // a full stop begins
 	EventStopped   = "stopped"  // it is over
+	EventWatchdog  = "watchdog" // the server no longer says that it lives: it is aborted
 	EventStatus    = "status"   // the server said STATUS=
 	EventSave      = "save"     // the predecessor was asked to save the segment and quit
 	EventConfirm   = "confirm"  // it is gone: what became of the segment

@@ -130,6 +130,7 @@ func (s *Service) heard(g *generation, m notify.Message) {
 		if m.MainPID != 0 && m.MainPID != g.pid() {
 			s.mainIs(g, m.MainPID)
 		}
+		s.alive(g, m)
 		if !m.Ready {
 			return
 		}

@@ -238,6 +238,7 @@ func (s *Service) becameReady(g *generation) {
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
 	s.taken(g)
+	s.watchIt(g)
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}

@@ -368,6 +368,9 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 	if n != nil {
 		set = append(set, "NOTIFY_SOCKET="+n.Path())
 	}
+	watched, pids := s.config.watchdogEnviron()
+	set = append(set, watched...)
+	o.PidVariables = append(o.PidVariables, pids...)
 	o.Env = merge(dialect.Clear(g.recipe.env, s.config.Dialects), ours, set)
 }
 

@@ -70,6 +70,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.IntVar(&c.DrainMax, "drain-max", c.DrainMax, "predecessors that drain at a time; past it the oldest is killed")
 	set.StringVar(&f.reloadSignal, "reload-signal", "HUP", "`SIG` that `upgrader reload` sends to the server")
 	set.StringVar(&c.ReloadCmd, "reload-cmd", "", "`CMD` that `upgrader reload` runs instead (MAINPID in its environment)")
+	set.DurationVar(&c.Watchdog, "watchdog", 0, "how often the server has to say WATCHDOG=1 (it finds WATCHDOG_USEC) before it is aborted and started again; 0: never")
 	set.StringVar(&f.restart, "restart", string(c.Restart), "when the server ends by itself: `always|on-failure|never`")
 	set.IntVar(&c.RetryMax, "retry-max", c.RetryMax, "starts in a row that may fail before the upgrader gives up")
 	set.DurationVar(&c.RetryInterval, "retry-interval", c.RetryInterval, "before the second retry, doubling")

@@ -68,6 +68,7 @@ func (s *starter) run() error {
 	exited, err := upgrader.Run(context.Background(), c, func(service *upgrader.Service) {
 		sink.redirect(log)
 		daemon.cameUp(0)
+		go up.beat(service, ctx.Done())
 		go obeyStarter(ctx, service, signals, term)
 		go auto.run(ctx, service)
 	})
