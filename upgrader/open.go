@@ -124,7 +124,7 @@ func (s *Service) closeFiles() {
 
 // sweep removes what generations that are gone left in the state dir.
 func (s *Service) sweep() {
-	for _, pattern := range []string{"notify.*", "stderr.*", "script-*"} {
+	for _, pattern := range []string{"notify.*", "einhorn.*", "stderr.*", "script-*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.config.StateDir, pattern)) // the patterns are well formed
 		for _, p := range paths {
 			_ = os.Remove(p) // tried again at the next start

@@ -26,8 +26,9 @@ type launchedAs struct {
 	members *process.Members
 	tail    *tail.Tail
 	notify  *notify.Socket
-	filter  bool // its binds are taken over
-	learns  bool // without a look at its sockets, which is not permitted here
+	acks    *notify.Acks // nil: the server does not speak einhorn's dialect
+	filter  bool         // its binds are taken over
+	learns  bool         // without a look at its sockets, which is not permitted here
 }
 
 // begin starts g in a goroutine. The lanes of a dead generation that still
@@ -216,6 +217,9 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 	if a.notify, err = s.notifySocket(g); err != nil {
 		return err
 	}
+	if a.acks, err = s.ackSocket(g); err != nil {
+		return err
+	}
 	guest := make([]dialect.Lane, 0, len(lanes))
 	numbers := s.config.numbers(len(lanes))
 	for i, lane := range lanes {
@@ -240,7 +244,7 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
 		}
 	}
-	s.environment(g, order, guest, a.notify)
+	s.environment(g, order, guest, a.launchedAs)
 	if err := s.lend(g, order); err != nil {
 		return err
 	}
@@ -281,6 +285,9 @@ func (l *launchedAs) release() {
 	}
 	if l.notify != nil {
 		_ = l.notify.Close()
+	}
+	if l.acks != nil {
+		_ = l.acks.Close()
 	}
 }
 
@@ -342,7 +349,7 @@ func (s *Service) lanesOf(c *listener.Claim, g *generation) []*listener.Lane {
 }
 
 // environment is what the server finds around it.
-func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.Lane, n *notify.Socket) {
+func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.Lane, l launchedAs) {
 	var set []string
 	for _, d := range s.config.Dialects {
 		for _, v := range d.Environ(lanes, g.number) {
@@ -365,9 +372,10 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 		"UPGRADER_PREDECESSOR="+predecessor,
 		"UPGRADER_STRATEGY="+string(s.config.Strategy),
 		"UPGRADER_MARK="+s.mark)
-	if n != nil {
-		set = append(set, "NOTIFY_SOCKET="+n.Path())
+	if l.notify != nil {
+		set = append(set, "NOTIFY_SOCKET="+l.notify.Path())
 	}
+	set = append(set, ackEnviron(l.acks)...)
 	watched, pids := s.config.watchdogEnviron()
 	set = append(set, watched...)
 	o.PidVariables = append(o.PidVariables, pids...)
@@ -411,6 +419,9 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		})
 	})
 	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	if l.acks != nil {
+		s.spawn(func() { s.hearAcks(g, l.acks) })
+	}
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}
