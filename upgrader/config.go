@@ -66,7 +66,7 @@ type Config struct {
 	Umask   *int     // nil: ours
 
 	Listen    []listener.Address // what is claimed at start
-	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3
+	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3 (dialect.First)
 	Dialects  []dialect.Dialect  // how the server receives its lanes
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap

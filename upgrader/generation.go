@@ -59,6 +59,7 @@ type generation struct {
 	ended    bool          // its main process is gone: exited is closed
 	asked    bool          // a goroutine waits for its end
 	watchdog watchdog
+	flip     *flip    // nil: it does not speak tableflip's dialect
 	verdict  approval // on the memory under it
 	then     func()   // runs in the loop when nothing of it is left
 }
@@ -126,7 +127,9 @@ func (s *Service) forget(g *generation) {
 	if g.notify != nil {
 		_ = g.notify.Close() // its directory is ours
 	}
+	g.flip.close()
 	delete(s.generations, g.number)
+	s.predecessorsGone()
 	s.observe(Event{What: EventGone, Generation: g.number, Pid: g.pid()})
 	s.save()
 }

@@ -239,6 +239,7 @@ func (s *Service) becameReady(g *generation) {
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
 	s.taken(g)
 	s.watchIt(g)
+	s.predecessorsGone()
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}

@@ -26,6 +26,7 @@ type launchedAs struct {
 	members *process.Members
 	tail    *tail.Tail
 	notify  *notify.Socket
+	flip    *flip        // nil: the server does not speak tableflip's dialect
 	acks    *notify.Acks // nil: the server does not speak einhorn's dialect
 	filter  bool         // its binds are taken over
 	learns  bool         // without a look at its sockets, which is not permitted here
@@ -232,6 +233,10 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 		at := lane.Claim().Address()
 		guest = append(guest, dialect.Lane{Claim: at.Name, Spec: at.Spec, Network: at.Network, Fd: numbers[i]})
 	}
+	if l.flip, err = s.openFlip(&order, guest); err != nil {
+		return l, err
+	}
+	defer l.flip.passed()
 	stderr := s.config.Stderrs
 	if s.config.Stderr != StderrInherit {
 		if a.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
@@ -289,6 +294,7 @@ func (l *launchedAs) release() {
 	if l.acks != nil {
 		_ = l.acks.Close()
 	}
+	l.flip.close()
 }
 
 // fork makes a shim that the reaper knows as ours.
@@ -300,52 +306,6 @@ func (s *Service) fork(g *generation, o launch.Order) (shim *launch.Shim, err er
 		return shim.Pid(), nil
 	})
 	return shim, err
-}
-
-// lanes are what g gets of each claimed address: those that were prepared for
-// it, or new ones.
-func (s *Service) lanes(g *generation) ([]*listener.Lane, error) {
-	var all []*listener.Lane
-	for _, c := range s.claims {
-		mine := s.lanesOf(c, g)
-		if len(mine) == 0 {
-			lane, err := s.set.Lane(c, g.number)
-			if err != nil {
-				return nil, err
-			}
-			mine = append(mine, lane)
-		}
-		all = append(all, mine[0])
-	}
-	return all, nil
-}
-
-// numbers are the descriptor numbers of n addresses: those that were asked
-// for, and else the lowest free ones from the first on.
-func (c *Config) numbers(n int) []int {
-	taken := map[int]bool{}
-	for _, fd := range c.Numbers {
-		taken[fd] = true
-	}
-	out := make([]int, n)
-	next := dialect.FirstFd
-	for i := range out {
-		if fd, given := c.Numbers[i]; given {
-			out[i] = fd
-			continue
-		}
-		for taken[next] {
-			next++
-		}
-		out[i] = next
-		next++
-	}
-	return out
-}
-
-// lanesOf are the lanes of g on one claim.
-func (s *Service) lanesOf(c *listener.Claim, g *generation) []*listener.Lane {
-	return slices.DeleteFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return l.Claim() != c })
 }
 
 // environment is what the server finds around it.
@@ -419,6 +379,9 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		})
 	})
 	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	if g.flip = l.flip; g.flip != nil {
+		s.spawn(func() { s.hearFlip(g, l.flip) })
+	}
 	if l.acks != nil {
 		s.spawn(func() { s.hearAcks(g, l.acks) })
 	}
