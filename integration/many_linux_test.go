@@ -67,7 +67,7 @@ func firstOf(errs ...error) error {
 // Swaps leave nothing behind: after a thousand of them the upgrader has no more
 // descriptors, goroutines, processes, files and memory than after the first ones.
 func TestManySwaps(t *testing.T) {
-	swaps, enough := amount("INTEGRATION_MANY_SWAPS", 1000), 200*time.Second
+	swaps, enough := amount("INTEGRATION_MANY_SWAPS", 1000), 150*time.Second
 	a, api := address(t), address(t)
 	u := start(t, options{
 		flags:   []string{"--listen", a, "--http", api, "--settle", "0", "--probation", "0", "--ready", "notify", "--log-level", "warn"},
