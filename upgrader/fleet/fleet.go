@@ -220,7 +220,7 @@ func (f *Fleet) Alive(ctx context.Context) error {
 		if s == nil {
 			continue
 		}
-		if err := s.Alive(ctx); err != nil && m.running() == s {
+		if err := s.Alive(ctx); err != nil && ctx.Err() != nil { // else it has stopped meanwhile
 			return fmt.Errorf("fleet: %s: %w", m.config.Name, err)
 		}
 	}
