@@ -13,58 +13,38 @@ import (
 // flip is our side of what a program that uses tableflip shares with its
 // parent, which we stand for.
 type flip struct {
-	ready  *os.File // it writes one byte here when it is ready
-	names  *os.File // closing it says that its predecessor is gone
-	theirs []*os.File
+	ready *os.File // it writes one byte here when it is ready
+	names *os.File // closing it says that its predecessor is gone; nil: that was said
 }
 
 // flipReady is that byte.
 const flipReady = 42
 
 // openFlip makes the pipes and says the names of the lanes; nil when the server
-// does not speak tableflip's dialect. theirs are passed on.
-func (s *Service) openFlip(o *launch.Order, lanes []dialect.Lane) (f *flip, err error) {
+// does not speak tableflip's dialect. theirs are lent to the order.
+func (s *Service) openFlip(o *launch.Order, lanes []dialect.Lane) (f *flip, theirs []*os.File, err error) {
 	if !dialect.Flips(s.config.Dialects) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	f = &flip{}
-	defer func() {
-		if err != nil {
-			f.close()
-		}
-	}()
-	readyW, namesR := (*os.File)(nil), (*os.File)(nil)
+	var readyW, namesR *os.File
 	if f.ready, readyW, err = os.Pipe(); err != nil {
-		return f, fmt.Errorf("upgrader: a pipe for tableflip: %w", err)
+		return nil, nil, fmt.Errorf("upgrader: a pipe for tableflip: %w", err)
 	}
-	f.theirs = append(f.theirs, readyW)
 	if namesR, f.names, err = os.Pipe(); err != nil {
-		return f, fmt.Errorf("upgrader: a pipe for tableflip: %w", err)
-	}
-	f.theirs = append(f.theirs, namesR)
-	if err := gob.NewEncoder(f.names).Encode(dialect.FlipNames(lanes)); err != nil { // a pipe takes 64 KiB
-		return f, fmt.Errorf("upgrader: tell tableflip the names of its sockets: %w", err)
+		return f, []*os.File{readyW}, fmt.Errorf("upgrader: a pipe for tableflip: %w", err)
 	}
 	o.Files = append(o.Files, launch.Passed{File: readyW, Number: 3}, launch.Passed{File: namesR, Number: 4})
-	return f, nil
-}
-
-// passed closes what the server has by now, or never will.
-func (f *flip) passed() {
-	if f == nil {
-		return
+	if err = gob.NewEncoder(f.names).Encode(dialect.FlipNames(lanes)); err != nil { // a pipe takes 64 KiB
+		err = fmt.Errorf("upgrader: tell tableflip the names of its sockets: %w", err)
 	}
-	for _, file := range f.theirs {
-		_ = file.Close() // nothing of ours was written to it
-	}
-	f.theirs = nil
+	return f, []*os.File{readyW, namesR}, err
 }
 
 func (f *flip) close() {
 	if f == nil {
 		return
 	}
-	f.passed()
 	for _, file := range []*os.File{f.ready, f.names} {
 		if file != nil {
 			_ = file.Close() // all was written that was to be
