@@ -19,6 +19,7 @@ type statusReport struct {
 	Segment     struct {
 		State      string `json:"state"`
 		Generation int    `json:"generation"`
+		Schema     uint64 `json:"schema"`
 		Managed    bool   `json:"managed"`
 		Error      string `json:"error"`
 	} `json:"segment"`

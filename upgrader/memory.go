@@ -34,6 +34,7 @@ type Memory struct {
 	BackupInterval time.Duration // between snapshots beside those of swaps; 0: none
 	OnUnsaved      OnUnsaved     // "": keep
 	Validate       string        // a command that tells by its status whether the segment is sound; "": none
+	Migrate        string        // a command that brings a copy of the segment into the schema of a successor; "": none
 }
 
 // check fills what zero values mean and refuses what cannot be.
@@ -232,19 +233,26 @@ func (s *Service) segmentStatus() *control.Segment {
 func (s *Service) putBack(ctx context.Context, g *generation, snap shmbridge.Snapshot) error {
 	m := s.memory
 	began := time.Now()
+	err := m.unmapped(ctx, func() error {
+		return m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
+	})
+	if err == nil {
+		s.tell(func() {
+			s.observe(Event{What: EventRestored, Generation: g.number, Message: fmt.Sprintf("the segment is as in snapshot %d of %s", snap.Number, snap.Time.Format(time.RFC3339)), Took: time.Since(began)})
+		})
+	}
+	return err
+}
+
+// unmapped replaces the segment's bytes, once nobody but us maps it.
+func (m *memory) unmapped(ctx context.Context, replace func() error) error {
 	deadline := time.NewTimer(leavingMappers)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
-		switch {
-		case err == nil:
-			s.tell(func() {
-				s.observe(Event{What: EventRestored, Generation: g.number, Message: fmt.Sprintf("the segment is as in snapshot %d of %s", snap.Number, snap.Time.Format(time.RFC3339)), Took: time.Since(began)})
-			})
-			return nil
-		case !errors.Is(err, shmbridge.ErrMapped):
+		err := replace()
+		if err == nil || !errors.Is(err, shmbridge.ErrMapped) {
 			return err
 		}
 		select {

@@ -87,7 +87,7 @@ func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copyin
 		}
 		err = shmbridge.Compatible(restore.Schema, declared)
 	} else {
-		err = m.segment.Accepts(declared)
+		err = s.rehearse(ctx, g, declared)
 	}
 	if err != nil {
 		return nil, err
@@ -173,7 +173,11 @@ func (s *Service) runErrands(g *generation, e errands) error {
 	if _, err := m.store.Finish(ctx, m.segment); err != nil { // a restore that a crash cut short
 		return err
 	}
-	return s.judge(g, e)
+	snap, err := s.judge(g, e)
+	if err != nil {
+		return err
+	}
+	return s.migrate(g, e, snap)
 }
 
 // secondCopy copies what changed since the first one, now that nobody writes.

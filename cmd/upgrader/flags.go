@@ -49,6 +49,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
 	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
 	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
+	set.StringVar(&f.memory.Migrate, "migrate", "", "`CMD` that brings a copy of the segment into the schema of a successor that cannot take it as it is")
 	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
@@ -190,8 +191,8 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 		return err
 	}
 	if f.shm == "" {
-		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
-			return errors.New("--backup-dir, --backup-interval, --validate and --on-unsaved are about a segment: give --shm")
+		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.Migrate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
+			return errors.New("--backup-dir, --backup-interval, --validate, --migrate and --on-unsaved are about a segment: give --shm")
 		}
 		return nil
 	}

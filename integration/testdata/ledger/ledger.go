@@ -1,17 +1,21 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"unsafe"
 )
 
 // The segment, in words of 8 bytes.
 const (
-	atCount = 0  // records committed: the commit point
-	atSum   = 8  // of all that were committed
-	atLast  = 64 // for each client the last record of it that was committed
-	clients = 64
+	atCount  = 0  // records committed: the commit point
+	atSum    = 8  // of all that were committed
+	atSchema = 16 // number of the layout
+	atLast   = 64 // for each client the last record of it that was committed
+	clients  = 64
 
 	atRing     = 4096
 	ring       = 1024 // records
@@ -106,6 +110,31 @@ func (l *ledger) check() error {
 	if count > 0 && l.load(atSum) != l.load(l.slot(count)+inSum) {
 		return fmt.Errorf("the checksum is not that of record %d", count)
 	}
+	return nil
+}
+
+// migrate brings the segment into the schema that UPGRADER_SCHEMA_TO names. A
+// copy from under a writer may be torn: it is not looked at closely.
+func (l *ledger) migrate(failing string) error {
+	turn := os.Getenv("UPGRADER_MIGRATION")
+	from, err1 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_FROM"), 10, 64)
+	to, err2 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_TO"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if have := l.load(atSchema); have != from {
+		return fmt.Errorf("the copy is in schema %d, not %d", have, from)
+	}
+	if turn == failing {
+		l.scribble()
+		return fmt.Errorf("failing in the %s", turn)
+	}
+	if turn == "final" {
+		if err := l.check(); err != nil {
+			return err
+		}
+	}
+	l.store(atSchema, to)
 	return nil
 }
 

@@ -33,6 +33,9 @@ func main() {
 	spoil := f.Bool("spoil", false, "spoil one record, then serve")
 	unmanaged := f.Bool("unmanaged", false, "never take the lease")
 	careless := f.Bool("careless", false, "leave without saving")
+	strict := f.Bool("strict", false, "take no segment that is in another schema")
+	migrate := f.Bool("migrate", false, "bring the segment into the schema that the environment names")
+	failing := f.String("failing", "", "with -migrate: write, then fail in this `TURN`")
 	check := f.Bool("check", false, "tell by the exit status whether the segment is sound")
 	hold := f.String("hold", "", "map `FILE` until TERM comes")
 	_ = f.Parse(os.Args[1:]) // exits by itself
@@ -47,6 +50,10 @@ func main() {
 		fail(l.check())
 		return
 	}
+	if *migrate {
+		fail(l.migrate(*failing))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var lease *shmbridge.Lease
@@ -59,6 +66,10 @@ func main() {
 		fail(errors.New("scribbled"))
 	}
 	fail(l.recover())
+	if have := l.load(atSchema); *strict && have != 0 && have != *schema {
+		fail(fmt.Errorf("the segment is in schema %d, not %d", have, *schema))
+	}
+	l.store(atSchema, *schema)
 	if *spoil {
 		l.store(l.slot(l.load(atCount))+inCheck, 1)
 	}
