@@ -44,6 +44,7 @@ type claimReport struct {
 
 type verdictReport struct {
 	Swap    int           `json:"swap"`
+	Asked   string        `json:"asked"`
 	Verdict string        `json:"verdict"`
 	Reason  string        `json:"reason"`
 	From    int           `json:"from"`

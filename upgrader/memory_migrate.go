@@ -122,7 +122,7 @@ func (s *Service) migrate(g *generation, e errands, snap *shmbridge.Snapshot) er
 // or a new one.
 func (s *Service) asItIs(ctx context.Context, c *copying) (*shmbridge.Snapshot, error) {
 	if c == nil {
-		snap, err := s.takeSnapshot()
+		snap, err := s.takeSnapshot(s.memory)
 		return &snap, err
 	}
 	select {

@@ -74,7 +74,7 @@ func (s *Service) notPrepared(verdict, reason string) {
 // firstCopy proves what can be proved, and copies the segment a first time.
 func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copying, error) {
 	m, ctx := s.memory, g.grace
-	if err := m.segment.Check(); err != nil {
+	if err := m.sound(); err != nil {
 		return nil, err
 	}
 	declared, err := s.schemas(g.recipe)
@@ -149,6 +149,9 @@ func (s *Service) errands(g *generation) errands {
 // runErrands runs them. When it has returned without an error, g may write.
 func (s *Service) runErrands(g *generation, e errands) error {
 	m, ctx := s.memory, g.grace
+	if err := s.endOutsiders(g); err != nil {
+		return err
+	}
 	if m == nil {
 		return nil
 	}

@@ -51,8 +51,17 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.adoptOutsider(); err != nil {
+		return err
+	}
 	if err := s.openMemory(); err != nil {
 		return err
+	}
+	if s.serving != nil && len(found.Generations) == 0 {
+		s.lendTo(s.serving)
+	}
+	if s.config.Outsiders != nil {
+		s.spawn(s.watchOutsiders)
 	}
 	if len(found.Generations) == 0 {
 		s.sweep()

@@ -33,7 +33,10 @@ type flags struct {
 	user, umask                          string
 	logFormat, logLevel                  string
 	http, httpToken                      string
-	id, zone, kind                       string
+	server, id, zone, kind               string
+	profile                              string
+
+	given func(flag string) bool // whether it was, or its variable in the environment
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -42,8 +45,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.SortFlags = false
 	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
-	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm)")
+	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm and --profile nfshm)")
 	set.StringVar(&f.shm, "shm", "", "share memory among generations, `SPEC`: memfd:NAME,size=256M, posix:/NAME, sysv:0x100d0a01, file:PATH")
+	set.StringVar(&f.profile, "profile", "", "presets for a kind of server: `nfshm` (NFPluginLoader of NFShmXFrame: see docs/nfshm.md)")
 	set.StringVar(&f.memory.BackupDir, "backup-dir", "", "`DIR` of the segment's snapshots (default: snapshots in the state dir)")
 	set.IntVar(&f.memory.BackupKeep, "backup-keep", 3, "how many snapshots are kept")
 	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
@@ -70,7 +74,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&c.ForkingPidFile, "forking-pid-file", "", "the server daemonises and writes its main pid to `FILE`")
 	set.StringVar(&f.stderr, "stderr", string(c.Stderr), "`tail|inherit`: through a file that outlives us and is forwarded, or straight to ours")
 	set.BoolVar(&c.DieWithParent, "die-with-parent", false, "the server is killed when the upgrader dies, however that happens")
-	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command)")
+	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command), and what Server= selects in the HTTP API")
 	set.StringVar(&c.StateDir, "state-dir", "", "`DIR` of control socket, lock and last state (default: by name, in /run/upgrader or XDG_RUNTIME_DIR)")
 	set.StringVar(&c.PidFile, "pid-file", "", "`FILE` with the upgrader's pid")
 	set.StringVar(&c.StatusFile, "status-file", "", "`FILE` with a line GENERATION:PID for each generation")
@@ -80,9 +84,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
 	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
 	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
-	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API")
-	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API")
-	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API (--profile nfshm: that of the command)")
+	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API (likewise)")
+	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API (likewise its --Server)")
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -170,6 +174,9 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if len(c.Listen) == 0 && c.Intercept == upgrader.InterceptOff && c.Ready.Kind == ready.Accept {
 		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
 	}
+	if err := f.preset(&c); err != nil {
+		return c, err
+	}
 	return c, f.place(&c)
 }
 
@@ -178,7 +185,7 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	strategy := f.strategy
 	switch {
 	case strategy != "":
-	case f.shm != "":
+	case f.shm != "" || f.profile != "":
 		strategy = string(upgrader.Exclusive)
 	default:
 		strategy = string(upgrader.Overlap)
@@ -190,14 +197,16 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	if m.OnUnsaved, err = oneOf("on-unsaved", f.onUnsaved, upgrader.UnsavedKeep, upgrader.UnsavedRestore, upgrader.UnsavedRefuse); err != nil {
 		return err
 	}
-	if f.shm == "" {
+	if f.shm == "" && f.profile == "" {
 		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.Migrate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
 			return errors.New("--backup-dir, --backup-interval, --validate, --migrate and --on-unsaved are about a segment: give --shm")
 		}
 		return nil
 	}
-	if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
-		return fmt.Errorf("--shm: %w", err)
+	if f.shm != "" {
+		if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
+			return fmt.Errorf("--shm: %w", err)
+		}
 	}
 	if m.Spec.Kind == shmbridge.Section {
 		return fmt.Errorf("--shm %s: sections are Windows'", f.shm)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -21,6 +22,7 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	if err := fromEnvironment(set, os.LookupEnv); err != nil {
 		return &exit{exitUsage, err}
 	}
+	f.given = set.Changed
 	c, err := f.parse(command)
 	if err != nil {
 		return &exit{exitUsage, err}
@@ -45,9 +47,12 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return slices.Contains(c.Ignored, sig.(syscall.Signal)) // as nohup wants it
 	})...)
 	defer signal.Stop(signals)
+	if f.profile == profileNFShm { // which signals its whole process group when it finds an empty pid file
+		signal.Notify(make(chan os.Signal, 1), nfQuit) // nobody listens: it must not end us
+	}
 	done := make(chan struct{})
 	defer close(done)
-	api, err := f.openHTTP(c.Name, log)
+	api, err := f.openHTTP(cmp.Or(f.server, c.Name), log)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"listener":         {"listener"},
 	"shmbridge":        {"shmbridge"},
 	"winevents":        {"winevents"},
-	"integration":      {"integration/load"},
+	"integration":      {"integration/load", "integration/ledger"},
 }
 
 // onlyIn says which packages may import what else.

@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,12 +16,12 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/upgrader/upgrader/integration/ledger"
 	"github.com/upgrader/upgrader/shmbridge"
 )
 
@@ -45,13 +44,13 @@ func main() {
 	}
 	bridge, err := shmbridge.Attach()
 	fail(err)
-	l := &ledger{data: bridge.Bytes()}
+	l := ledger.New(bridge.Bytes())
 	if *check {
-		fail(l.check())
+		fail(l.Check())
 		return
 	}
 	if *migrate {
-		fail(l.migrate(*failing))
+		fail(migrateIn(l, *failing))
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -62,21 +61,46 @@ func main() {
 		fail(err)
 	}
 	if *scribble {
-		l.scribble()
+		l.Scribble()
 		fail(errors.New("scribbled"))
 	}
-	fail(l.recover())
-	if have := l.load(atSchema); *strict && have != 0 && have != *schema {
+	fail(l.Recover())
+	if have := l.Schema(); *strict && have != 0 && have != *schema {
 		fail(fmt.Errorf("the segment is in schema %d, not %d", have, *schema))
 	}
-	l.store(atSchema, *schema)
+	l.SetSchema(*schema)
 	if *spoil {
-		l.store(l.slot(l.load(atCount))+inCheck, 1)
+		l.Spoil()
 	}
-	fail(l.serve(ctx, bridge))
+	fail(serve(ctx, l, bridge))
 	if lease != nil && !*careless {
-		fail(lease.Save(l.load(atSum)))
+		fail(lease.Save(l.Sum()))
 	}
+}
+
+// migrateIn brings the segment into the schema that UPGRADER_SCHEMA_TO names. A
+// copy from under a writer may be torn: it is not looked at closely.
+func migrateIn(l *ledger.Ledger, failing string) error {
+	turn := os.Getenv("UPGRADER_MIGRATION")
+	from, err1 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_FROM"), 10, 64)
+	to, err2 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_TO"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if have := l.Schema(); have != from {
+		return fmt.Errorf("the copy is in schema %d, not %d", have, from)
+	}
+	if turn == failing {
+		l.Scribble()
+		return fmt.Errorf("failing in the %s", turn)
+	}
+	if turn == "final" {
+		if err := l.Check(); err != nil {
+			return err
+		}
+	}
+	l.SetSchema(to)
+	return nil
 }
 
 func fail(err error) {
@@ -103,7 +127,7 @@ func holdFile(path string) error {
 }
 
 // serve answers until TERM comes.
-func (l *ledger) serve(ctx context.Context, bridge *shmbridge.Bridge) error {
+func serve(ctx context.Context, l *ledger.Ledger, bridge *shmbridge.Bridge) error {
 	if os.Getenv("LISTEN_FDS") != "1" {
 		return fmt.Errorf("LISTEN_FDS is %q: the segment's descriptors are no sockets", os.Getenv("LISTEN_FDS"))
 	}
@@ -111,37 +135,8 @@ func (l *ledger) serve(ctx context.Context, bridge *shmbridge.Bridge) error {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // one writer
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
-		client, err1 := strconv.ParseUint(r.FormValue("client"), 10, 64)
-		n, err2 := strconv.ParseUint(r.FormValue("n"), 10, 64)
-		if err := errors.Join(err1, err2); err != nil || client >= clients {
-			http.Error(w, fmt.Sprint(err, client), http.StatusBadRequest)
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if err := l.add(client, n); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-		}
-	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		s := l.state()
-		s.Found, s.Pid, s.Generation = bridge.Found().String(), os.Getpid(), os.Getenv(shmbridge.EnvGeneration)
-		if err := l.check(); err != nil {
-			s.Unsound = err.Error()
-		}
-		_ = json.NewEncoder(w).Encode(s) // the client left
-	})
-	mux.HandleFunc("POST /scribble", func(http.ResponseWriter, *http.Request) {
-		mu.Lock()
-		l.scribble()
-		fail(errors.New("scribbled while serving"))
-	})
-	server := &http.Server{Handler: mux}
+	handler := ledger.Handler(l, func(s *ledger.State) { s.Found = bridge.Found().String() })
+	server := &http.Server{Handler: handler}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

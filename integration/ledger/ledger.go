@@ -1,10 +1,9 @@
-package main
+// Package ledger keeps records in shared memory such that a process which is killed anywhere loses none that it
+// acknowledged: a counter, a ring of records and a checksum. Servers of the tests have it in their segments.
+package ledger
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"sync/atomic"
 	"unsafe"
 )
@@ -15,7 +14,8 @@ const (
 	atSum    = 8  // of all that were committed
 	atSchema = 16 // number of the layout
 	atLast   = 64 // for each client the last record of it that was committed
-	clients  = 64
+
+	Clients = 64 // that a ledger has room for
 
 	atRing     = 4096
 	ring       = 1024 // records
@@ -28,19 +28,37 @@ const (
 	inCheck  = 32 // of the four before
 )
 
-// ledger is the segment. A process that is killed anywhere leaves it such that
-// recover completes the record that was committed last.
-type ledger struct{ data []byte }
+// Ledger is the segment, or a part of it. A process that is killed anywhere leaves it such that
+// Recover completes the record that was committed last.
+type Ledger struct{ data []byte }
 
-func (l *ledger) word(at uint64) *uint64      { return (*uint64)(unsafe.Pointer(&l.data[at])) }
-func (l *ledger) load(at uint64) uint64       { return atomic.LoadUint64(l.word(at)) }
-func (l *ledger) store(at uint64, v uint64)   { atomic.StoreUint64(l.word(at), v) }
-func (l *ledger) slot(seq uint64) uint64      { return atRing + seq%ring*recordSize }
+// New makes one of memory that is all zeros, or of one that was there. It has to begin at a multiple of 8.
+func New(memory []byte) *Ledger { return &Ledger{data: memory} }
+
+// Size is how many bytes it takes.
+const Size = atRing + ring*recordSize
+
+// Schema is the number of its layout, 0 of a new one.
+func (l *Ledger) Schema() uint64 { return l.load(atSchema) }
+
+// SetSchema says that it is in another layout.
+func (l *Ledger) SetSchema(n uint64) { l.store(atSchema, n) }
+
+// Spoil damages the last record.
+func (l *Ledger) Spoil() { l.store(l.slot(l.load(atCount))+inCheck, 1) }
+
+// Sum is the checksum of all records.
+func (l *Ledger) Sum() uint64 { return l.load(atSum) }
+
+func (l *Ledger) word(at uint64) *uint64      { return (*uint64)(unsafe.Pointer(&l.data[at])) }
+func (l *Ledger) load(at uint64) uint64       { return atomic.LoadUint64(l.word(at)) }
+func (l *Ledger) store(at uint64, v uint64)   { atomic.StoreUint64(l.word(at), v) }
+func (l *Ledger) slot(seq uint64) uint64      { return atRing + seq%ring*recordSize }
 func mix(sum, client, n uint64) uint64        { return (sum ^ client<<32 ^ n) * 0x9e3779b97f4a7c15 }
 func checkOf(seq, client, n, s uint64) uint64 { return mix(mix(s, client, n), seq, 1) | 2 }
 
-// add commits record n of a client, unless it was.
-func (l *ledger) add(client, n uint64) error {
+// Add commits record n of a client, unless it was.
+func (l *Ledger) Add(client, n uint64) error {
 	last := l.load(atLast + client*8)
 	switch {
 	case n <= last:
@@ -61,13 +79,13 @@ func (l *ledger) add(client, n uint64) error {
 	return nil
 }
 
-func (l *ledger) apply(at uint64) {
+func (l *Ledger) apply(at uint64) {
 	l.store(atLast+l.load(at+inClient)*8, l.load(at+inN))
 	l.store(atSum, l.load(at+inSum))
 }
 
-// recover completes what a killed predecessor had committed.
-func (l *ledger) recover() error {
+// Recover completes what a killed predecessor had committed.
+func (l *Ledger) Recover() error {
 	seq := l.load(atCount)
 	if seq == 0 {
 		return nil
@@ -79,19 +97,19 @@ func (l *ledger) recover() error {
 	return nil
 }
 
-func (l *ledger) checkRecord(seq uint64) error {
+func (l *Ledger) checkRecord(seq uint64) error {
 	at := l.slot(seq)
 	client, n, sum := l.load(at+inClient), l.load(at+inN), l.load(at+inSum)
-	if l.load(at+inSeq) != seq || client >= clients || l.load(at+inCheck) != checkOf(seq, client, n, sum) {
+	if l.load(at+inSeq) != seq || client >= Clients || l.load(at+inCheck) != checkOf(seq, client, n, sum) {
 		return fmt.Errorf("record %d is damaged", seq)
 	}
 	return nil
 }
 
-// check goes through everything.
-func (l *ledger) check() error {
+// Check goes through everything.
+func (l *Ledger) Check() error {
 	count, total := l.load(atCount), uint64(0)
-	for c := range uint64(clients) {
+	for c := range uint64(Clients) {
 		total += l.load(atLast + c*8)
 	}
 	if count != total {
@@ -113,39 +131,15 @@ func (l *ledger) check() error {
 	return nil
 }
 
-// migrate brings the segment into the schema that UPGRADER_SCHEMA_TO names. A
-// copy from under a writer may be torn: it is not looked at closely.
-func (l *ledger) migrate(failing string) error {
-	turn := os.Getenv("UPGRADER_MIGRATION")
-	from, err1 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_FROM"), 10, 64)
-	to, err2 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_TO"), 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	if have := l.load(atSchema); have != from {
-		return fmt.Errorf("the copy is in schema %d, not %d", have, from)
-	}
-	if turn == failing {
-		l.scribble()
-		return fmt.Errorf("failing in the %s", turn)
-	}
-	if turn == "final" {
-		if err := l.check(); err != nil {
-			return err
-		}
-	}
-	l.store(atSchema, to)
-	return nil
-}
-
-func (l *ledger) scribble() {
+// Scribble writes over all of it.
+func (l *Ledger) Scribble() {
 	for i := range l.data {
 		l.data[i] = 0xa5
 	}
 }
 
-// state is what GET / answers.
-type state struct {
+// State is what GET / answers.
+type State struct {
 	Count, Sum uint64
 	Last       []uint64
 	Found      string
@@ -154,9 +148,10 @@ type state struct {
 	Unsound    string
 }
 
-func (l *ledger) state() state {
-	s := state{Count: l.load(atCount), Sum: l.load(atSum)}
-	for c := range uint64(clients) {
+// State is the state as it is.
+func (l *Ledger) State() State {
+	s := State{Count: l.load(atCount), Sum: l.load(atSum)}
+	for c := range uint64(Clients) {
 		s.Last = append(s.Last, l.load(atLast+c*8))
 	}
 	return s
