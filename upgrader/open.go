@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -54,7 +55,14 @@ func (s *Service) open() error {
 	if err := s.adoptOutsider(); err != nil {
 		return err
 	}
-	if err := s.openMemory(); err != nil {
+	err = s.openMemory()
+	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 {
+		// One that was being started when the last upgrader was killed had not executed its command at the first look.
+		if late, e := s.remember(); e == nil && len(late.Generations) > 0 {
+			found, err = late, s.openMemory()
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if s.serving != nil && len(found.Generations) == 0 {

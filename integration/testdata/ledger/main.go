@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/upgrader/upgrader/integration/ledger"
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/shmbridge"
 )
 
@@ -32,6 +33,7 @@ func main() {
 	spoil := f.Bool("spoil", false, "spoil one record, then serve")
 	unmanaged := f.Bool("unmanaged", false, "never take the lease")
 	careless := f.Bool("careless", false, "leave without saving")
+	ready := f.Bool("ready", false, "say READY=1, and serve nobody before that was heard")
 	strict := f.Bool("strict", false, "take no segment that is in another schema")
 	migrate := f.Bool("migrate", false, "bring the segment into the schema that the environment names")
 	failing := f.String("failing", "", "with -migrate: write, then fail in this `TURN`")
@@ -71,6 +73,10 @@ func main() {
 	l.SetSchema(*schema)
 	if *spoil {
 		l.Spoil()
+	}
+	if *ready {
+		fail(notify.Send("READY=1"))
+		fail(notify.Barrier(ctx))
 	}
 	fail(serve(ctx, l, bridge))
 	if lease != nil && !*careless {
