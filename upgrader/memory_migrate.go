@@ -82,14 +82,19 @@ func (s *Service) draft(ctx context.Context, g *generation, schema uint64, turn 
 // or none.
 func (s *Service) migrate(g *generation, e errands, snap *shmbridge.Snapshot) error {
 	m, ctx := s.memory, g.grace
-	if e.copy == nil && (m.Migrate == "" || g.recipe.served) {
+	var declared []uint64
+	switch {
+	case e.copy != nil: // looked for while the predecessor served
+		declared = e.copy.declared
+	case m.Migrate == "" || g.recipe.served:
 		return nil // it starts again on its own, or nobody else could take it
+	default:
+		var err error
+		if declared, err = s.schemas(g.recipe); err != nil {
+			return err
+		}
 	}
-	declared, err := s.schemas(g.recipe)
-	if err != nil {
-		return err
-	}
-	err = m.segment.Accepts(declared)
+	err := m.segment.Accepts(declared)
 	if !s.migratable(err, declared) {
 		if e.copy == nil {
 			return nil

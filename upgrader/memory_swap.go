@@ -14,12 +14,13 @@ import (
 // is over when there is one; the second and the commit come after the
 // predecessor.
 type copying struct {
-	taking *shmbridge.Taking
-	begun  bool          // the second phase was handed to a goroutine, which owns taking from then on; the loop's
-	done   chan struct{} // closed when snap and err stand
-	snap   shmbridge.Snapshot
-	err    error
-	void   bool // the second phase failed: nothing was started behind it
+	taking   *shmbridge.Taking
+	declared []uint64      // schemas that the successor's command declares
+	begun    bool          // the second phase was handed to a goroutine, which owns taking from then on; the loop's
+	done     chan struct{} // closed when snap and err stand
+	snap     shmbridge.Snapshot
+	err      error
+	void     bool // the second phase failed: nothing was started behind it
 }
 
 var errAbandoned = errors.New("the snapshot was given up")
@@ -100,7 +101,7 @@ func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copyin
 	t, err := m.store.Begin(m.segment)
 	if err == nil {
 		if err = t.First(ctx); err == nil {
-			return &copying{taking: t, done: make(chan struct{})}, nil
+			return &copying{taking: t, declared: declared, done: make(chan struct{})}, nil
 		}
 		t.Abort()
 	}
