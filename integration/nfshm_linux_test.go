@@ -146,6 +146,16 @@ func TestNFShm(t *testing.T) {
 	}
 	u.killServer()
 	w.awaitMore(20)
+	u.kill()
+	w.awaitMore(5) // the server does not mind
+	u = u.again()
+	u.await("the adopted server was swapped", func(s statusReport) error {
+		if v := s.lastVerdict(); s.State != "serving" || v.Verdict != "committed" || v.To != s.serving() {
+			return fmt.Errorf("state %s, %+v", s.State, v)
+		}
+		return nil
+	})
+	w.awaitMore(20)
 	w.mustBeAll()
 
 	before := commit(t, l.address, 20)
@@ -282,11 +292,18 @@ func isZombie(pid int) bool {
 // Operators start the program by hand beside a supervised one: that is noticed
 // at once, and nobody is refused.
 func TestNFShmOutsider(t *testing.T) {
-	for _, way := range []string{"--Restart", "--Restart -d", "--Start"} {
-		t.Run(way, func(t *testing.T) {
+	for name, way := range map[string]string{"restart": "--Restart", "as a daemon": "--Restart -d", "start": "--Start", "on probation": "--Restart"} {
+		t.Run(name, func(t *testing.T) {
 			l := newLoader(t)
-			u := l.supervise("--probation", "0", "--retry-interval", "10ms", "--retry-max", "1000")
+			probation := "0"
+			if name == "on probation" {
+				probation = "2m"
+			}
+			u := l.supervise("--probation", probation, "--retry-interval", "10ms", "--retry-max", "1000")
 			u.awaitMemory()
+			if name == "on probation" {
+				u.swap()
+			}
 			w := startWriters(t, l.address, 2)
 			w.awaitMore(20)
 			before := u.awaitServing().serving()
