@@ -40,7 +40,7 @@ func newLoader(t *testing.T) *loader {
 	t.Cleanup(func() {
 		if id, err := unix.SysvShmGet(l.key, 0, 0); err == nil {
 			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) // it is ours alone
-			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-0x%08x-%d.bridge", l.key, id))
+			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", l.key, id))
 		}
 	})
 	return l
@@ -217,7 +217,7 @@ func TestNFShmLooksFirst(t *testing.T) {
 	}
 	refused("removed")
 	u.mustCleanShutdown()
-	_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-0x%08x-%d.bridge", l.key, id)) // of the segment that is gone
+	_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", l.key, id)) // of the segment that is gone
 }
 
 // A server that was started by hand is taken over by its pid file, memory and

@@ -65,7 +65,7 @@ func segments(t *testing.T) map[string]string {
 		}
 		if id, err := unix.SysvShmGet(key, 0, 0); err == nil {
 			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)                                 // likewise
-			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-0x%08x-%d.bridge", key, id)) // likewise
+			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", key, id)) // likewise
 		}
 	})
 	return map[string]string{
