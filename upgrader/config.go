@@ -56,6 +56,7 @@ const (
 type Config struct {
 	Command []string // what is run; at least one element
 	Name    string   // names the service among those of one user; "": the state dir's name
+	Server  string   // what Server= selects over HTTP; "": the name
 	Labels           // what selects it beside its name
 
 	Dir     string   // working directory of the server; "": ours
@@ -71,7 +72,8 @@ type Config struct {
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
 
-	Memory *Memory // the segment that generations share; nil: none
+	Memory    *Memory    // the segment that generations share; nil: none
+	Outsiders *Outsiders // processes of this very server that others start; nil: not looked for
 
 	Ready        ready.Spec    // what proves readiness
 	ReadyTimeout time.Duration // then a start has failed
@@ -82,6 +84,7 @@ type Config struct {
 	StopSignal   syscall.Signal       // asks the server to quit at a full stop
 	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
 	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
+	SwapTimeout  time.Duration        // as DrainTimeout, for one whose successor waits (exclusive); 0: DrainTimeout
 	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
 	DrainTimeout time.Duration        // as StopTimeout, for a predecessor in a swap; 0: StopTimeout
 	Insist       time.Duration        // then StopSignal goes to all the processes of a generation that was asked to quit; 0: never
@@ -178,13 +181,16 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "swap timeout": c.SwapTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)
 		}
 	}
 	if err := c.Memory.check(c); err != nil {
+		return err
+	}
+	if err := c.Outsiders.check(c); err != nil {
 		return err
 	}
 	if c.ReadyTimeout == 0 {
@@ -195,6 +201,9 @@ func (c *Config) check() error {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = c.StopTimeout
+	}
+	if c.SwapTimeout == 0 {
+		c.SwapTimeout = c.DrainTimeout
 	}
 	if c.SettleMax < c.Settle {
 		c.SettleMax = c.Settle

@@ -74,6 +74,9 @@ func (s *Service) newGeneration(r *recipe) *generation {
 	}
 	g.grace, g.hurry = context.WithCancel(run)
 	g.predecessor = s.serving.pid()
+	if s.state == Reverting && s.swap != nil { // a swap is under way still
+		g.predecessor = s.swap.from.pid()
+	}
 	s.generations[g.number] = g
 	return g
 }

@@ -46,6 +46,8 @@ const (
 	EventRestore   = "restore"  // a generation serves on the segment
 	EventSnapshot  = "snapshot" // one was taken
 	EventRestored  = "restored" // a snapshot was put back into the segment
+	EventOutsider  = "outsider" // a process of this server that we did not start was found
+	EventMigrated  = "migrated" // the segment is in the schema of the successor
 	EventNote      = "note"     // something that an operator may want to know
 )
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -53,8 +54,24 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
-	if err := s.openMemory(); err != nil {
+	if err := s.adoptOutsider(); err != nil {
 		return err
+	}
+	err = s.openMemory()
+	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 {
+		// One that was being started when the last upgrader was killed had not executed its command at the first look.
+		if late, e := s.remember(); e == nil && len(late.Generations) > 0 {
+			found, err = late, s.openMemory()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if s.serving != nil && len(found.Generations) == 0 {
+		s.lendTo(s.serving)
+	}
+	if s.config.Outsiders != nil {
+		s.spawn(s.watchOutsiders)
 	}
 	if len(found.Generations) == 0 {
 		s.sweep()

@@ -75,11 +75,15 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
 	timeout := s.config.StopTimeout
-	if (g.phase == phaseDraining || g.phase == phaseLeaving) && !s.state.ending() {
+	switch {
+	case s.state.ending():
+	case g.phase == phaseDraining:
 		timeout = s.config.DrainTimeout
+	case g.phase == phaseLeaving:
+		timeout = s.config.SwapTimeout
 	}
 	s.insist(g)
-	s.spawn(func() { s.awaitEnd(g, timeout) })
+	s.awaitEndOf(g, timeout)
 }
 
 // insist sends the stop signal to every process of g if it has not quit after a
@@ -118,12 +122,18 @@ func (s *Service) kill(g *generation, then func()) {
 		return
 	}
 	g.asked = true
-	s.spawn(func() { s.awaitEnd(g, s.config.StopTimeout) })
+	s.awaitEndOf(g, s.config.StopTimeout)
+}
+
+// awaitEndOf has somebody wait for the end of g.
+func (s *Service) awaitEndOf(g *generation, timeout time.Duration) {
+	m := s.memory
+	s.spawn(func() { s.awaitEnd(g, m, timeout) })
 }
 
 // awaitEnd waits until no process of g is left, kills what is there after the
-// timeout (0: never) or when it is hurried, and tells.
-func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
+// timeout (0: never) or when it is hurried, and tells m and the loop.
+func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 	deadline, cancel := g.grace, context.CancelFunc(func() {})
 	if timeout > 0 {
 		deadline, cancel = context.WithTimeout(g.grace, timeout)
@@ -160,7 +170,7 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 	if g.child != nil {
 		<-g.exited // its status is known before it is gone
 	}
-	s.memoryEnded(g, quit)
+	s.memoryEnded(m, g, quit)
 	s.tell(func() { s.gone(g) })
 }
 

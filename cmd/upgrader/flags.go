@@ -37,6 +37,9 @@ type flags struct {
 	configFile, logFile                  string
 	daemon                               bool
 	retireDelay                          time.Duration
+	profile                              string
+
+	given func(flag string) bool // whether it was, on the command line, in the environment or in the file
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -45,13 +48,15 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.SortFlags = false
 	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
-	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm)")
+	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm and --profile nfshm)")
 	set.StringVar(&f.shm, "shm", "", "share memory among generations, `SPEC`: memfd:NAME,size=256M, posix:/NAME, sysv:0x100d0a01, file:PATH")
+	set.StringVar(&f.profile, "profile", "", "presets for a kind of server: `nfshm` (NFPluginLoader of NFShmXFrame: see docs/nfshm.md)")
 	set.StringVar(&f.memory.BackupDir, "backup-dir", "", "`DIR` of the segment's snapshots (default: snapshots in the state dir)")
 	set.IntVar(&f.memory.BackupKeep, "backup-keep", 3, "how many snapshots are kept")
 	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
 	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
 	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
+	set.StringVar(&f.memory.Migrate, "migrate", "", "`CMD` that brings a copy of the segment into the schema of a successor that cannot take it as it is")
 	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
@@ -77,7 +82,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&c.ForkingPidFile, "forking-pid-file", "", "the server daemonises and writes its main pid to `FILE`")
 	set.StringVar(&f.stderr, "stderr", string(c.Stderr), "`tail|inherit`: through a file that outlives us and is forwarded, or straight to ours")
 	set.BoolVar(&c.DieWithParent, "die-with-parent", false, "the server is killed when the upgrader dies, however that happens")
-	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command)")
+	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command), and what Server= selects in the HTTP API")
 	set.StringVar(&c.StateDir, "state-dir", "", "`DIR` of control socket, lock and last state (default: by name, in /run/upgrader or XDG_RUNTIME_DIR)")
 	set.StringVar(&c.PidFile, "pid-file", "", "`FILE` with the upgrader's pid")
 	set.StringVar(&c.StatusFile, "status-file", "", "`FILE` with a line GENERATION:PID for each generation")
@@ -87,9 +92,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
 	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
 	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
-	set.StringVar(&c.ID, "id", "", "what `ID`= selects in the HTTP API, and commands beside the name")
-	set.StringVar(&c.Zone, "zone", "", "what `ZONE`= selects in the HTTP API")
-	set.StringVar(&c.Type, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	set.StringVar(&c.ID, "id", "", "what `ID`= selects in the HTTP API, and commands beside the name (--profile nfshm: that of the command)")
+	set.StringVar(&c.Zone, "zone", "", "what `ZONE`= selects in the HTTP API (likewise)")
+	set.StringVar(&c.Type, "type", "", "what ServerType=`TYPE` selects in the HTTP API (likewise its --Server)")
 	set.StringVar(&f.configFile, "config", "", "`FILE` of YAML with flags, and with several services if there are (docs/config.md)")
 	set.BoolVarP(&f.daemon, "daemon", "d", false, "go on in the background: the command returns when the server is ready, with its exit status else")
 	set.StringVar(&f.logFile, "log-file", "", "`FILE` that stdout and stderr are appended to; with --daemon nowhere if none is given")
@@ -186,6 +191,9 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	case f.retireDelay > 0:
 		c.RetireDelay = func() time.Duration { return f.retireDelay }
 	}
+	if err := f.preset(&c); err != nil {
+		return c, err
+	}
 	return c, f.place(&c)
 }
 
@@ -194,7 +202,7 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	strategy := f.strategy
 	switch {
 	case strategy != "":
-	case f.shm != "":
+	case f.shm != "" || f.profile != "":
 		strategy = string(upgrader.Exclusive)
 	default:
 		strategy = string(upgrader.Overlap)
@@ -206,14 +214,16 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	if m.OnUnsaved, err = oneOf("on-unsaved", f.onUnsaved, upgrader.UnsavedKeep, upgrader.UnsavedRestore, upgrader.UnsavedRefuse); err != nil {
 		return err
 	}
-	if f.shm == "" {
-		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
-			return errors.New("--backup-dir, --backup-interval, --validate and --on-unsaved are about a segment: give --shm")
+	if f.shm == "" && f.profile == "" {
+		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.Migrate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
+			return errors.New("--backup-dir, --backup-interval, --validate, --migrate and --on-unsaved are about a segment: give --shm")
 		}
 		return nil
 	}
-	if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
-		return fmt.Errorf("--shm: %w", err)
+	if f.shm != "" {
+		if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
+			return fmt.Errorf("--shm: %w", err)
+		}
 	}
 	if m.Spec.Kind == shmbridge.Section {
 		return fmt.Errorf("--shm %s: sections are Windows'", f.shm)

@@ -29,6 +29,7 @@ func makePlan(f *flags, set *pflag.FlagSet, command []string, lookup func(string
 	if err := fromEnvironment(set, lookup); err != nil {
 		return nil, []error{err}
 	}
+	f.given = set.Changed
 	if f.configFile == "" {
 		c, err := f.parse(command)
 		if err != nil {
@@ -55,12 +56,15 @@ func lay(above *pflag.FlagSet, path string, sections ...section) (*flags, error)
 	var f flags
 	set := pflag.NewFlagSet("upgrader", pflag.ContinueOnError)
 	f.register(set)
+	given := map[string]bool{}
+	f.given = func(flag string) bool { return given[flag] }
 	var first error
 	set.VisitAll(func(to *pflag.Flag) {
 		if first != nil {
 			return
 		}
 		if above != nil && above.Lookup(to.Name) != nil && above.Lookup(to.Name).Changed {
+			given[to.Name] = true
 			first = copyFlag(to, above.Lookup(to.Name))
 			return
 		}
@@ -69,6 +73,7 @@ func lay(above *pflag.FlagSet, path string, sections ...section) (*flags, error)
 			if !ok {
 				continue
 			}
+			given[to.Name] = true
 			for _, v := range e.values {
 				if err := to.Value.Set(v); err != nil {
 					first = &lineError{path, e.line, fmt.Errorf("%s: %w", e.key, err)}

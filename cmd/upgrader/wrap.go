@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,9 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return slices.Contains(h.ignored, sig.(syscall.Signal)) // as nohup wants it
 	})...)
 	defer signal.Stop(h.signals)
+	if slices.ContainsFunc(p.services, func(c upgrader.Config) bool { return c.Outsiders != nil }) {
+		signal.Notify(make(chan os.Signal, 1), nfQuit) // which such servers send to their whole group when their pid file is empty
+	}
 	if h.api, err = p.own.openHTTP(log); err != nil {
 		return err
 	}
@@ -115,7 +119,7 @@ func (h *host) run() (upgrader.Exit, error) {
 			h.cameUp(0)
 		}
 	}
-	service := control.Service{Server: c.Name, ID: c.ID, Zone: c.Zone, Type: c.Type}
+	service := control.Service{Server: cmp.Or(c.Server, c.Name), ID: c.ID, Zone: c.Zone, Type: c.Type}
 	return upgrader.Run(context.Background(), c, func(s *upgrader.Service) {
 		service.Handler = s.Handler()
 		h.obey(s, func() []control.Service { return []control.Service{service} })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,6 +49,9 @@ func (a *addresses) String() string     { return strings.Join(*a, ",") }
 func (a *addresses) Set(s string) error { *a = append(*a, s); return nil }
 
 func main() {
+	if filepath.Base(os.Args[0]) == pluginLoader {
+		os.Exit(asPluginLoader(os.Args))
+	}
 	o := options{}
 	f := flag.NewFlagSet("guest", flag.ExitOnError)
 	f.Var(&o.http, "http", "serve HTTP on `ADDR`; repeatable")

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -186,7 +187,7 @@ func (f *Fleet) Services() []control.Service {
 	all := make([]control.Service, len(f.members))
 	for i, m := range f.members {
 		c := m.config
-		all[i] = control.Service{Server: c.Name, ID: c.ID, Zone: c.Zone, Type: c.Type, Handler: m}
+		all[i] = control.Service{Server: cmp.Or(c.Server, c.Name), ID: c.ID, Zone: c.Zone, Type: c.Type, Handler: m}
 	}
 	return all
 }
