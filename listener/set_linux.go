@@ -55,6 +55,7 @@ type claimSystem struct {
 	links   map[string]*link // clients of udp that are relayed
 	route   *probeRoute      // a probe that is under way
 	fold    *Lane            // takes all clients while others leave
+	percent int              // of new connections that go to the lanes that are shared to
 }
 
 type laneSystem struct {
@@ -64,6 +65,7 @@ type laneSystem struct {
 	cookie, inode  uint64
 	state          laneState
 	steered        bool
+	shared         bool // gets a share of what comes, beside those that are steered to
 	handed         bool // Lane or Bind gave it out
 	retired        bool // its generation is gone
 	hasty          bool // leaves as soon as it can

@@ -169,6 +169,11 @@ func (s *system) steer(gen int) error {
 	return nil
 }
 
+// share cannot be: whoever accepts is served.
+func (s *system) share(int, int) error {
+	return fmt.Errorf("listener: share an address: %w: %w", errors.ErrUnsupported, errSteering)
+}
+
 // settle has nothing to look at: the lanes of all generations are one socket.
 func (s *system) settle(ctx context.Context, _ int, o SettleOptions) (Settled, error) {
 	start := time.Now()
@@ -259,6 +264,9 @@ func (s *system) lanesOn(c *Claim) []*Lane {
 
 // isSteered holds for every lane: all are one socket.
 func (l *laneSystem) isSteered() bool { return true }
+
+// share is none.
+func (l *Lane) sharePercent() int { return 0 }
 
 // probe cannot be sent to one generation: whoever accepts would answer.
 func (s *system) probe(context.Context, int) error {
