@@ -112,7 +112,7 @@ func (s *Service) remember() (remembered, error) {
 
 // heirOf is the generation that serves, or comes nearest to it.
 func (s *Service) heirOf(r remembered) rememberedGeneration {
-	for _, want := range []phase{phaseServing, phaseLeaving, phaseStarting, phaseDraining} {
+	for _, want := range []phase{phaseServing, phaseLeaving, phaseCanary, phaseStarting, phaseWarm, phaseDraining} {
 		for _, g := range slices.Backward(r.Generations) {
 			if g.Phase == want {
 				return g

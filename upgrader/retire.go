@@ -40,6 +40,10 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 				message = "not quiet within settle-max"
 			}
 			s.observe(Event{What: EventLeaving, Generation: g.number, Pid: g.pid(), Took: time.Since(began), Message: message})
+			if g.failed && settled.Queued > 0 { // nobody in it accepts: what waits there is relayed once it is gone
+				s.kill(g, nil)
+				return
+			}
 			if w := s.swap; w != nil && w.from == g && as == phaseLeaving {
 				w.enter("stop", time.Now())
 				s.saving(g)
