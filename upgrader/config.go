@@ -89,6 +89,7 @@ type Config struct {
 	Probation time.Duration // after a commit; 0: off
 	Warm      bool          // the predecessor keeps running, steered away, until probation ends (overlap)
 	Canary    Canary        // of swaps that do not say otherwise (overlap)
+	Watch     bool          // swap when the command's file is replaced
 
 	Health        *ready.Spec   // checked every second on probation and while a canary has a share; nil: only death counts
 	HealthTimeout time.Duration // of one check; 0: 5 s

@@ -97,6 +97,7 @@ func (s *Service) loop(ctx context.Context) Exit {
 	if s.state == Down {
 		s.first()
 	}
+	s.watchCommand()
 	s.nextQueued()
 	stop := ctx.Done()
 	for s.state != Stopped {

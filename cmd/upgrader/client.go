@@ -96,15 +96,15 @@ func newStatus() *cobra.Command {
 }
 
 func newRestart() *cobra.Command {
-	return swapping("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed", (*control.Client).Restart)
+	return swapping("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed", (*control.Client).Restart, &canary{})
 }
 
 func newRollback() *cobra.Command {
-	return swapping("rollback", "Swap back to what ran before the last commit", (*control.Client).Rollback)
+	return swapping("rollback", "Swap back to what ran before the last commit", (*control.Client).Rollback, nil)
 }
 
 // swapping makes a command that asks for a swap and exits with its verdict.
-func swapping(use, short string, ask func(*control.Client, context.Context, control.RestartOptions) (control.Verdict, error)) *cobra.Command {
+func swapping(use, short string, ask func(*control.Client, context.Context, control.RestartOptions) (control.Verdict, error), steps *canary) *cobra.Command {
 	var o control.RestartOptions
 	var asJSON bool
 	return talk(use, short,
@@ -112,10 +112,21 @@ func swapping(use, short string, ask func(*control.Client, context.Context, cont
 			set.BoolVar(&o.NoWait, "no-wait", false, "answer at once, without a verdict")
 			set.BoolVar(&o.WaitProbation, "wait-probation", false, "answer at the end of probation rather than at the commit")
 			set.BoolVar(&asJSON, "json", false, "the verdict as JSON")
+			if steps != nil {
+				steps.register(set)
+			}
 		},
 		func(ctx context.Context, c *control.Client, out io.Writer) error {
+			if steps != nil {
+				if err := steps.parse(&o); err != nil {
+					return err
+				}
+			}
 			v, err := ask(c, ctx, o)
 			if err != nil {
+				if e, ok := errors.AsType[*control.Error](err); ok && e.Code == control.CodeBadRequest {
+					return &exit{exitUsage, err}
+				}
 				return &exit{2, err}
 			}
 			if o.NoWait {
