@@ -104,7 +104,7 @@ func (s *system) attachLocked(c *Claim) error {
 		return nil
 	}
 	for _, l := range c.members {
-		if l.fd >= 0 {
+		if l.fd >= 0 && !l.mptcp {
 			return attach(l.fd, c.programLocked())
 		}
 	}

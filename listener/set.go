@@ -163,6 +163,12 @@ func (s *Set) Adopt(st State, gen int, pidfds ...*os.File) error {
 	return s.sys.adopt(st, gen, pidfds)
 }
 
+// Take makes claims of the addresses that processes serve on which nobody here started, in an empty Set:
+// their sockets are taken by pidfd_getfd(2), which needs what ptrace needs, and are lanes of gen that new
+// connections go on to. TCP, UDP and Unix stream sockets with a path. ErrNoLane when they serve on none.
+// After an error the caller calls Detach: the sockets go on as before. The pidfds stay the caller's.
+func (s *Set) Take(gen int, pidfds ...*os.File) error { return s.sys.take(gen, pidfds) }
+
 // AdoptFiles is Adopt for an upgrader that was handed all of its predecessor's lanes: each lane of the
 // state is found among the files by its cookie, and keeps its generation. The files stay the caller's.
 // The predecessor calls Detach, not Close.

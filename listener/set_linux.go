@@ -52,6 +52,7 @@ type claimSystem struct {
 	refused bool
 	adopted bool             // and not claimed by the user of this set yet
 	intact  bool             // adopted from one who handed everything over: the order is known
+	owner   *uint32          // of a socket that somebody else made: ours must be the same user's to join it
 	links   map[string]*link // clients of udp that are relayed
 	route   *probeRoute      // a probe that is under way
 	fold    *Lane            // takes all clients while others leave
@@ -74,6 +75,7 @@ type laneSystem struct {
 	watched        bool // the keeper may be inside poll(2) with it
 	expires, pause time.Time
 	ghost          time.Time // since when it has been closed, and there all the same
+	mptcp          bool      // Multipath TCP, as somebody else made it: no program can be attached through it
 	name           string    // a unix lane's own name in the directory
 	options        []Option
 	blocking       bool
@@ -261,6 +263,12 @@ func (s *system) newLaneLocked(c *Claim, gen int, options []Option, blocking, ot
 		return nil, err
 	}
 	l.fd = fd
+	if c.owner != nil && *c.owner != uint32(os.Geteuid()) {
+		if err := unix.Fchown(fd, int(*c.owner), -1); err != nil {
+			unix.Close(fd)
+			return nil, os.NewSyscallError("fchown", err)
+		}
+	}
 	if l.cookie, l.inode, err = identify(fd); err == nil && blocking {
 		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, false))
 	}

@@ -231,6 +231,10 @@ func (s *system) adopt(State, int, []*os.File) error {
 	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
 }
 
+func (s *system) take(int, []*os.File) error {
+	return fmt.Errorf("listener: take sockets: %w: %w", errors.ErrUnsupported, errSteering)
+}
+
 func (s *system) adoptFiles(State, []*os.File) error {
 	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
 }
