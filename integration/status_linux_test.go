@@ -38,6 +38,7 @@ type claimReport struct {
 	Lanes   []struct {
 		Generation int    `json:"generation"`
 		State      string `json:"state"`
+		Share      int    `json:"share"`
 	} `json:"lanes"`
 }
 
@@ -45,6 +46,7 @@ type verdictReport struct {
 	Swap    int           `json:"swap"`
 	Verdict string        `json:"verdict"`
 	Reason  string        `json:"reason"`
+	Asked   string        `json:"asked"`
 	From    int           `json:"from"`
 	To      int           `json:"to"`
 	Took    time.Duration `json:"took_ns"`
@@ -53,6 +55,10 @@ type verdictReport struct {
 		Signal string `json:"signal"`
 	} `json:"exit"`
 	Stderr []string `json:"stderr"`
+	Phases []struct {
+		Name     string        `json:"name"`
+		Duration time.Duration `json:"duration_ns"`
+	} `json:"phases"`
 }
 
 // serving gives the number of the generation that answers clients, 0 when none does.

@@ -63,6 +63,8 @@ type Config struct {
 	User    *User    // who the server runs as; nil: as we do
 	Umask   *int     // nil: ours
 
+	Adopt *Foreign // serves already, and becomes generation 1; nil: nothing does
+
 	Listen    []listener.Address // what is claimed at start
 	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3
 	Dialects  []dialect.Dialect  // how the server receives its lanes
@@ -174,6 +176,9 @@ func (c *Config) check() error {
 	}
 	if err := c.checkBeside(); err != nil {
 		return err
+	}
+	if c.Adopt != nil && c.Memory != nil {
+		return usage("a server that runs already cannot be given shared memory")
 	}
 	if err := c.Memory.check(c); err != nil {
 		return err

@@ -51,10 +51,15 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
+	if f := s.config.Adopt; f != nil && len(found.Generations) == 0 {
+		if err := s.adoptForeign(*f); err != nil {
+			return err
+		}
+	}
 	if err := s.openMemory(); err != nil {
 		return err
 	}
-	if len(found.Generations) == 0 {
+	if len(s.generations) == 0 {
 		s.sweep()
 	}
 	for _, a := range s.config.Listen {
