@@ -58,8 +58,12 @@ func TestAdopt(t *testing.T) {
 	goServer := foreign{name: "go", command: func(t *testing.T, s *scratch, port int) []string {
 		return []string{guestBinary(), "-http", fmt.Sprintf("127.0.0.1:%d", port)}
 	}}
-	for _, c := range append([]foreign{goServer}, foreignServers()...) {
-		if c.name != "go" && c.name != "node" && c.name != "nginx" {
+	byDialect := goServer
+	byDialect.name = "go, then by a dialect, warm"
+	for _, c := range append([]foreign{goServer, byDialect}, foreignServers()...) {
+		switch c.name {
+		case goServer.name, byDialect.name, "node", "nginx":
+		default:
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
@@ -74,6 +78,10 @@ func TestAdopt(t *testing.T) {
 			awaitMore(t, l, 50)
 
 			o := options{scratch: s, verb: []string{"adopt"}, flags: append(append([]string{}, c.flags...), fmt.Sprint(server.Process.Pid))}
+			if c.name == byDialect.name {
+				o.flags = append(o.flags, "--listen", a, "--warm", "--probation", "1s")
+				o.command = []string{guestBinary(), "-http", "env"}
+			}
 			if c.name == "nginx" { // it writes over its arguments
 				if _, stderr, code := run(t, runOptions{dir: s.dir}, append([]string{"adopt", "--state-dir", s.path("other")}, o.flags...)...); code != 100 || !strings.Contains(stderr, "behind --") {
 					t.Errorf("without a command: exit %d, %s", code, stderr)

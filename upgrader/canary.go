@@ -50,9 +50,7 @@ func (s *Service) canaryStep(g *generation, left []int) {
 // canaryFailed gives all new connections back to the predecessor of g.
 func (s *Service) canaryFailed(g *generation, reason string, noticed time.Time) {
 	s.cancelProbation()
-	s.steer(s.serving)
-	s.observe(Event{What: EventSteered, Generation: s.serving.number, Took: time.Since(noticed)})
-	s.swap.enter("steer-back", noticed)
+	s.steerAway(g, s.serving, noticed)
 	s.starting = nil
 	s.move(StartFailed)
 	s.conclude(control.RolledBack, reason, g)

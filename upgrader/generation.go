@@ -60,7 +60,7 @@ type generation struct {
 	begun   bool          // something of it may run: its end is told
 	ended   bool          // its main process is gone: exited is closed
 	asked   bool          // a goroutine waits for its end
-	failed  bool          // it was ready, and is rolled back
+	failed  bool          // it was ready, and its clients were steered away
 	lost    time.Time     // when the end of its main process was noticed
 	verdict approval      // on the memory under it
 	then    func()        // runs in the loop when nothing of it is left

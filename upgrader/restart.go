@@ -76,6 +76,7 @@ func (s *Service) died(g *generation) {
 	default:
 		s.move(ServerDied)
 		s.restarts++
+		s.crashed(g)
 		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.status != nil && g.status.Success() {
 			s.kill(g, nil)
 			s.result.Code = g.code()

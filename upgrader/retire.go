@@ -225,6 +225,7 @@ func (s *Service) stop(reason error) {
 	default:
 		s.settleSwap()
 	}
+	s.crashOver(control.Failed, nil)
 	s.dropQueued("the upgrader is stopping")
 	s.starting = nil
 	for _, g := range s.generations {

@@ -47,6 +47,7 @@ type Service struct {
 	swap     *swap       // under way, or committed and on probation
 	queued   *swap
 	swaps    int
+	crash    *control.Verdict // on a death that nobody was started after yet
 	verdicts []control.Verdict
 	counters control.Counters
 
@@ -273,6 +274,7 @@ func (s *Service) promote(g *generation) {
 		s.setFallback(nil)
 		s.previous = swapRecipe(s.previous, nil) // it serves again
 	case Starting:
+		s.crashOver(control.Committed, g)
 		s.commit(g)
 	}
 	if g.recipe.served { // it ran before: what its successors do was learned from others

@@ -41,19 +41,31 @@ func (s *Service) clientsFirst(g *generation) {
 	}
 	switch {
 	case g == s.serving && s.state == Probation && s.warm != nil:
-		s.steer(s.warm)
+		s.steerAway(g, s.warm, g.lost)
 	case g == s.starting && s.state == Sharing && s.serving != nil:
-		s.steer(s.serving)
+		s.steerAway(g, s.serving, g.lost)
 	}
+}
+
+// steerAway sends the clients of g, which failed, to another generation, if
+// that was not done yet. noticed is when it was known that it failed.
+func (s *Service) steerAway(g, to *generation, noticed time.Time) {
+	if g.failed {
+		return
+	}
+	g.failed = true
+	s.steer(to)
+	now := time.Now()
+	s.swap.enter("steer-back", noticed)
+	s.swap.enter("", now)
+	s.observe(Event{What: EventSteered, Generation: to.number, Took: now.Sub(noticed)})
 }
 
 // steerBack has the warm predecessor serve again in the place of g, which
 // failed: that was noticed just now.
 func (s *Service) steerBack(g *generation, reason string, noticed time.Time) {
 	warm := s.warm
-	s.steer(warm)
-	s.observe(Event{What: EventSteered, Generation: warm.number, Took: time.Since(noticed)})
-	s.swap.enter("steer-back", noticed)
+	s.steerAway(g, warm, noticed)
 	s.warm, s.serving = nil, warm
 	warm.phase = phaseServing
 	s.move(SteeredBack)
@@ -72,7 +84,6 @@ func (s *Service) steerBack(g *generation, reason string, noticed time.Time) {
 // dismiss ends g, which was ready and failed. One that lives may finish what
 // it has in hand.
 func (s *Service) dismiss(g *generation) {
-	g.failed = true
 	if g.ended {
 		s.kill(g, nil)
 		return

@@ -186,3 +186,58 @@ func TestCanary(t *testing.T) {
 		r.end()
 	})
 }
+
+// Who waits for the end of probation is told what it brought.
+func TestProofOfProbation(t *testing.T) {
+	for _, warm := range []bool{false, true} {
+		c := testConfig(t, serve)
+		c.Warm = warm
+		r := runService(t, c)
+		r.event(EventReady, 1)
+		proof := make(chan control.Verdict, 1)
+		if !r.s.tell(func() { r.s.want(wanted{asked: "test", proof: proof}) }) {
+			t.Fatal("it has ended")
+		}
+		r.event(EventCommitted, 2)
+		select {
+		case v := <-proof:
+			t.Errorf("told before the end: %+v", v)
+		default:
+		}
+		r.kill(2)
+		r.verdict(proof, control.RolledBack)
+		r.event(EventGone, 2)
+		r.s.Stop()
+		r.end()
+	}
+}
+
+// A crash has a verdict as a swap has, with what it was.
+func TestVerdictOfACrash(t *testing.T) {
+	c := testConfig(t, serve)
+	r := runService(t, c)
+	r.event(EventReady, 1)
+	r.kill(1)
+	r.event(EventReady, 2)
+	eventually(t, "the verdict", func() bool {
+		st, err := r.s.Status(t.Context())
+		return err == nil && len(st.Verdicts) == 1
+	})
+	v := r.lastVerdict()
+	if v.Verdict != control.Committed || v.Asked != control.AskedCrash || v.From != 1 || v.To != 2 || v.Exit == nil || v.Exit.Signal != "KILL" || v.Reason == "" {
+		t.Errorf("%+v", v)
+	}
+	r.s.Stop()
+	r.end()
+}
+
+// The last verdicts are kept, no more.
+func TestVerdictsKept(t *testing.T) {
+	s := &Service{}
+	for n := range verdictsKept + 10 {
+		s.record(control.Verdict{Swap: n + 1, Verdict: control.Failed}, false)
+	}
+	if n := len(s.verdicts); n != verdictsKept || s.verdicts[0].Swap != 11 || s.verdicts[n-1].Swap != verdictsKept+10 || s.counters.Failed != verdictsKept+10 {
+		t.Errorf("%d verdicts from %d on, %+v", n, s.verdicts[0].Swap, s.counters)
+	}
+}
