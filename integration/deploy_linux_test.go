@@ -205,3 +205,42 @@ func TestCanarySteps(t *testing.T) {
 	}
 	u.mustCleanShutdown()
 }
+
+// The upgrader dies while two generations share the address, or while one is
+// kept warm: the next upgrader goes on with the one that served.
+func TestUpgraderKilledWithTwoGenerations(t *testing.T) {
+	for _, warm := range []bool{false, true} {
+		t.Run(fmt.Sprintf("warm %v", warm), func(t *testing.T) {
+			a := address(t)
+			o := options{flags: []string{"--listen", a}, command: []string{guestBinary(), "-http", "env"}}
+			if warm {
+				o.flags = append(o.flags, "--warm", "--probation", "5m")
+			}
+			u := start(t, o)
+			u.awaitServing()
+			l := startLoad(t, load.Config{Address: a, Clients: 8, PerConnection: 1, Rate: 500})
+			if warm {
+				u.swap()
+			} else {
+				if _, stderr, code := u.run("restart", "--no-wait", "--canary", "50", "--step", "1h"); code != 0 {
+					t.Fatalf("restart exited %d: %s", code, stderr)
+				}
+				u.share(50)
+			}
+			awaitGeneration(t, l, 2)
+			u.kill()
+			awaitMore(t, l, 100)
+			u = u.again()
+			u.awaitServing()
+			generation := u.swap()
+			awaitGeneration(t, l, generation)
+			if !warm { // else the one before is kept again
+				u.awaitAlone()
+			}
+			if r := l.Stop(); r.Failed() != 0 {
+				t.Errorf("%v", r)
+			}
+			u.mustCleanShutdown()
+		})
+	}
+}

@@ -30,6 +30,7 @@ func (s *Service) probation(g *generation) {
 // check that failed, and when; or with nil after d; or not at all after
 // cancelProbation.
 func (s *Service) underHealth(g *generation, d time.Duration, then func(err error, noticed time.Time)) {
+	s.cancelProbation()
 	ctx, cancel := context.WithCancel(g.run)
 	s.probing = cancel
 	options := s.probeOptions(g)
