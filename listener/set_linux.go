@@ -111,8 +111,6 @@ func (l *laneSystem) generation() int {
 	defer l.set.mu.Unlock()
 	return l.gen
 }
-func (l *laneSystem) inodeNumber() uint64  { return l.inode }
-func (l *laneSystem) cookieNumber() uint64 { return l.cookie }
 
 func (l *laneSystem) dup() (*os.File, error) {
 	l.set.mu.Lock()
@@ -263,13 +261,10 @@ func (s *system) newLaneLocked(c *Claim, gen int, options []Option, blocking, ot
 		return nil, err
 	}
 	l.fd = fd
-	if c.owner != nil && *c.owner != uint32(os.Geteuid()) {
-		if err := unix.Fchown(fd, int(*c.owner), -1); err != nil {
-			unix.Close(fd)
-			return nil, os.NewSyscallError("fchown", err)
-		}
+	if err = c.own(fd); err == nil {
+		l.cookie, l.inode, err = identify(fd)
 	}
-	if l.cookie, l.inode, err = identify(fd); err == nil && blocking {
+	if err == nil && blocking {
 		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, false))
 	}
 	if err == nil {

@@ -274,3 +274,11 @@ func passing(a netip.AddrPort) bool {
 	}
 	return a.Port() >= low && a.Port() <= high
 }
+
+// own makes a socket that is to join a group the user's who made the first one: the kernel joins no others.
+func (c *claimSystem) own(fd int) error {
+	if c.owner == nil || *c.owner == uint32(os.Geteuid()) {
+		return nil
+	}
+	return os.NewSyscallError("fchown", unix.Fchown(fd, int(*c.owner), -1))
+}
