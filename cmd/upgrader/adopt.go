@@ -62,7 +62,7 @@ those of "upgrader -- COMMAND". Linux 5.6, and what ptrace needs.`,
 // commandOf is what a server was started with. Some write other things over
 // their arguments: then what is there names no such program.
 func commandOf(f upgrader.Foreign) ([]string, error) {
-	unknown := fmt.Errorf("the command line of process %d is not what it was started with: give the command behind --, as in: upgrader adopt %[1]d -- COMMAND ARG...", f.Main.Pid)
+	unknown := fmt.Errorf("the command line of process %d is not what it was started with: give the command behind --, as in: upgrader adopt %[1]d -- COMMAND", f.Main.Pid)
 	if len(f.Args) == 0 {
 		return nil, unknown
 	}
