@@ -64,7 +64,7 @@ func segments(t *testing.T) map[string]string {
 			_ = os.Remove("/dev/shm/" + path) // most tests make none
 		}
 		if id, err := unix.SysvShmGet(key, 0, 0); err == nil {
-			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)                                 // likewise
+			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)                               // likewise
 			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", key, id)) // likewise
 		}
 	})

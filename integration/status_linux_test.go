@@ -39,6 +39,7 @@ type claimReport struct {
 	Lanes   []struct {
 		Generation int    `json:"generation"`
 		State      string `json:"state"`
+		Share      int    `json:"share"`
 	} `json:"lanes"`
 }
 
@@ -55,6 +56,10 @@ type verdictReport struct {
 		Signal string `json:"signal"`
 	} `json:"exit"`
 	Stderr []string `json:"stderr"`
+	Phases []struct {
+		Name     string        `json:"name"`
+		Duration time.Duration `json:"duration_ns"`
+	} `json:"phases"`
 }
 
 // serving gives the number of the generation that answers clients, 0 when none does.

@@ -19,8 +19,9 @@ const nobody = 65534
 
 // options say how an upgrader is started.
 type options struct {
+	verb    []string // in front of everything: another command than to wrap
 	flags   []string // in front of --; --state-dir is added
-	command []string // behind it
+	command []string // behind it; nil: without --
 	user    int      // 0: ours
 	env     []string // added to ours
 	binary  string   // "": the one built
@@ -53,7 +54,7 @@ func start(t *testing.T, o options) *upgrader {
 		t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }() // the upgrader has its own
-	arguments := append([]string{"--state-dir", u.state}, o.flags...)
+	arguments := append(append(append([]string{}, o.verb...), "--state-dir", u.state), o.flags...)
 	if o.command != nil { // else --config names them
 		arguments = append(append(arguments, "--"), o.command...)
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,17 +74,10 @@ func fromProcesses(pidfds []*os.File) taker {
 }
 
 func fromProcess(pidfd int, ls LaneState) int {
-	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
+	dir, err := descriptorsOf(pidfd)
 	if err != nil {
 		return -1
 	}
-	_, rest, _ := strings.Cut(string(info), "\nPid:\t")
-	line, _, _ := strings.Cut(rest, "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 0 {
-		return -1
-	}
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return -1
@@ -161,7 +153,7 @@ func (s *system) claimOf(cs ClaimState) (*Claim, error) {
 			a.Host = at.addr.Addr().String()
 		}
 	}
-	return &Claim{address: a, explicit: cs.Explicit, claimSystem: claimSystem{set: s, at: at, serving: nobody}}, nil
+	return &Claim{address: a, explicit: cs.Explicit, claimSystem: claimSystem{set: s, at: at, serving: nobody, owner: cs.Owner}}, nil
 }
 
 // adoptClaimLocked makes a claim of what lives on of its lanes, in the order of the kernel's group as far as it can be known.
@@ -202,7 +194,7 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	for _, ls := range living {
 		l := &Lane{claim: c, laneSystem: laneSystem{
 			set: s, gen: ls.Generation, fd: take(ls), cookie: ls.Cookie, inode: ls.Inode, state: laneMember,
-			handed: ls.Generation != 0, name: ls.Name, options: ls.Options, blocking: ls.Blocking,
+			handed: ls.Generation != 0, mptcp: ls.MPTCP, name: ls.Name, options: ls.Options, blocking: ls.Blocking,
 		}}
 		if ls.Generation == cs.Serving {
 			l.gen, l.steered = c.serving, true

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,19 +33,22 @@ func removed(members []*Lane, i int) []*Lane {
 // kernel chooses among all that are left.
 func mayLeave(members []*Lane, i int) bool {
 	last := len(members) - 1
-	if members[i].steered {
+	if members[i].named() {
 		return false
 	}
-	if i == last || !members[last].steered {
+	if i == last || !members[last].named() {
 		return true
 	}
 	for j, l := range members {
-		if j != i && !l.steered {
+		if j != i && !l.named() {
 			return false
 		}
 	}
 	return true
 }
+
+// named tells whether the program sends anything to l.
+func (l *laneSystem) named() bool { return l.steered || l.shared }
 
 // indices are where the steered members are. Without any, the first one holds the clients.
 func indices(members []*Lane) []int {
@@ -100,7 +104,7 @@ func (s *system) attachLocked(c *Claim) error {
 		return nil
 	}
 	for _, l := range c.members {
-		if l.fd >= 0 {
+		if l.fd >= 0 && !l.mptcp {
 			return attach(l.fd, c.programLocked())
 		}
 	}
@@ -124,7 +128,7 @@ func (s *system) destroyLocked(l *Lane) {
 func (s *system) detachLocked(l *Lane) {
 	c := l.claim
 	i := slices.Index(c.members, l)
-	before := indices(c.members)
+	before := c.programLocked()
 	switch c.at.network {
 	case "tcp":
 		// Leaves the group at once, even while a straggler has a duplicate.
@@ -160,8 +164,8 @@ func (s *system) closeUDPLocked(l *Lane) bool {
 }
 
 // reattachLocked attaches the program again if what it has to say has changed.
-func (s *system) reattachLocked(c *Claim, before []int) {
-	if now := indices(c.members); c.route != nil || !slices.Equal(now, before) {
+func (s *system) reattachLocked(c *Claim, before []bpf.Instruction) {
+	if !slices.Equal(c.programLocked(), before) {
 		if err := s.attachLocked(c); err != nil {
 			s.note(Failed, c, c.serving, err)
 		}
@@ -174,7 +178,7 @@ func (s *system) forgetLocked(l *Lane) {
 	if l.name != "" {
 		c.dir.remove(l.name)
 	}
-	l.fd, l.state, l.steered = -1, laneGone, false
+	l.fd, l.state, l.steered, l.shared = -1, laneGone, false, false
 	c.all = slices.DeleteFunc(c.all, func(x *Lane) bool { return x == l })
 	s.note(Closed, c, l.gen, nil)
 }
@@ -276,6 +280,7 @@ func (s *system) steer(gen int) error {
 
 func (s *system) steerClaimLocked(c *Claim, gen int, to []*Lane) error {
 	from, serving := c.steeredLocked(), c.serving
+	s.unshareLocked(c)
 	mark := func(lanes []*Lane, on bool) {
 		for _, l := range lanes {
 			l.steered = on

@@ -6,3 +6,7 @@ func (s *Set) LanesOn(c *Claim) []*Lane { return s.sys.lanesOn(c) }
 
 // Steered tells whether new connections go to the lane.
 func (l *Lane) Steered() bool { return l.isSteered() }
+
+// Share is the percentage of new connections that go to the lanes of its
+// generation beside the steered ones; 0: none.
+func (l *Lane) Share() int { return l.sharePercent() }

@@ -13,3 +13,6 @@ func (l *laneSystem) isSteered() bool {
 	defer l.set.mu.Unlock()
 	return l.steered
 }
+
+func (l *laneSystem) inodeNumber() uint64  { return l.inode }
+func (l *laneSystem) cookieNumber() uint64 { return l.cookie }

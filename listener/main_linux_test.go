@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	case "holder":
 		holderRole()
 		return
+	case "foreign":
+		foreignRole()
+		return
 	}
 	before := sockets()
 	goleak.VerifyTestMain(leakCheck{m, before})

@@ -32,13 +32,30 @@ func program(members []int) []bpf.Instruction {
 	return insns
 }
 
+// either returns the instructions that run share for percent of 100 by chance, and rest for the others.
+func either(percent int, share, rest []bpf.Instruction) []bpf.Instruction {
+	insns := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtRand},
+		bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: 100},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: uint32(percent), SkipTrue: 1},
+		bpf.Jump{Skip: uint32(len(share))}, // a conditional one reaches 255 at most
+	}
+	return append(append(insns, share...), rest...)
+}
+
 // programLocked is what the group of c has to say: who is steered to, and where a probe goes that is under way.
 func (c *claimSystem) programLocked() []bpf.Instruction {
 	to := indices(c.members)
 	if i := slices.Index(c.members, c.fold); c.fold != nil && i >= 0 {
 		to = []int{i}
 	}
+	if len(to) == 0 {
+		return nil
+	}
 	insns := program(to)
+	if share := c.sharedLocked(); len(share) > 0 && c.fold == nil {
+		insns = either(c.percent, program(share), insns)
+	}
 	if c.route != nil {
 		if i := slices.Index(c.members, c.route.lane); i >= 0 {
 			insns = append(c.route.instructions(i), insns...)

@@ -111,6 +111,12 @@ func (s *Set) Prepare(gen int) error { return s.sys.prepare(gen) }
 // Claims without are left alone. ErrNoLane when there is not one.
 func (s *Set) Steer(gen int) error { return s.sys.steer(gen) }
 
+// Share sends percent (1 to 99) of the new connections of every TCP claim on which gen and the steered
+// generation both have listening lanes to those of gen, chosen by chance, until the next Share or Steer.
+// UDP and Unix claims stay as they are: datagrams of one client must not be torn apart, and a path
+// leads to one socket. ErrNoLane when there is no claim to share; errors.ErrUnsupported off Linux.
+func (s *Set) Share(gen, percent int) error { return s.sys.share(gen, percent) }
+
 // Settle waits until nothing waits in the lanes of gen and nothing is in flight on its connections.
 // The error is the context's, or that of the look itself; running into Max is no error.
 func (s *Set) Settle(ctx context.Context, gen int, o SettleOptions) (Settled, error) {
@@ -156,6 +162,12 @@ func (s *Set) State() State { return s.sys.state() }
 func (s *Set) Adopt(st State, gen int, pidfds ...*os.File) error {
 	return s.sys.adopt(st, gen, pidfds)
 }
+
+// Take makes claims of the addresses that processes serve on which nobody here started, in an empty Set:
+// their sockets are taken by pidfd_getfd(2), which needs what ptrace needs, and are lanes of gen that new
+// connections go on to. TCP, UDP and Unix stream sockets with a path. ErrNoLane when they serve on none.
+// After an error the caller calls Detach: the sockets go on as before. The pidfds stay the caller's.
+func (s *Set) Take(gen int, pidfds ...*os.File) error { return s.sys.take(gen, pidfds) }
 
 // AdoptFiles is Adopt for an upgrader that was handed all of its predecessor's lanes: each lane of the
 // state is found among the files by its cookie, and keeps its generation. The files stay the caller's.

@@ -52,9 +52,11 @@ type claimSystem struct {
 	refused bool
 	adopted bool             // and not claimed by the user of this set yet
 	intact  bool             // adopted from one who handed everything over: the order is known
+	owner   *uint32          // of a socket that somebody else made: ours must be the same user's to join it
 	links   map[string]*link // clients of udp that are relayed
 	route   *probeRoute      // a probe that is under way
 	fold    *Lane            // takes all clients while others leave
+	percent int              // of new connections that go to the lanes that are shared to
 }
 
 type laneSystem struct {
@@ -64,6 +66,7 @@ type laneSystem struct {
 	cookie, inode  uint64
 	state          laneState
 	steered        bool
+	shared         bool // gets a share of what comes, beside those that are steered to
 	handed         bool // Lane or Bind gave it out
 	retired        bool // its generation is gone
 	hasty          bool // leaves as soon as it can
@@ -72,6 +75,7 @@ type laneSystem struct {
 	watched        bool // the keeper may be inside poll(2) with it
 	expires, pause time.Time
 	ghost          time.Time // since when it has been closed, and there all the same
+	mptcp          bool      // Multipath TCP, as somebody else made it: no program can be attached through it
 	name           string    // a unix lane's own name in the directory
 	options        []Option
 	blocking       bool
@@ -107,8 +111,6 @@ func (l *laneSystem) generation() int {
 	defer l.set.mu.Unlock()
 	return l.gen
 }
-func (l *laneSystem) inodeNumber() uint64  { return l.inode }
-func (l *laneSystem) cookieNumber() uint64 { return l.cookie }
 
 func (l *laneSystem) dup() (*os.File, error) {
 	l.set.mu.Lock()
@@ -259,7 +261,10 @@ func (s *system) newLaneLocked(c *Claim, gen int, options []Option, blocking, ot
 		return nil, err
 	}
 	l.fd = fd
-	if l.cookie, l.inode, err = identify(fd); err == nil && blocking {
+	if err = c.own(fd); err == nil {
+		l.cookie, l.inode, err = identify(fd)
+	}
+	if err == nil && blocking {
 		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, false))
 	}
 	if err == nil {

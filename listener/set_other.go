@@ -169,6 +169,11 @@ func (s *system) steer(gen int) error {
 	return nil
 }
 
+// share cannot be: whoever accepts is served.
+func (s *system) share(int, int) error {
+	return fmt.Errorf("listener: share an address: %w: %w", errors.ErrUnsupported, errSteering)
+}
+
 // settle has nothing to look at: the lanes of all generations are one socket.
 func (s *system) settle(ctx context.Context, _ int, o SettleOptions) (Settled, error) {
 	start := time.Now()
@@ -226,6 +231,10 @@ func (s *system) adopt(State, int, []*os.File) error {
 	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
 }
 
+func (s *system) take(int, []*os.File) error {
+	return fmt.Errorf("listener: take sockets: %w: %w", errors.ErrUnsupported, errSteering)
+}
+
 func (s *system) adoptFiles(State, []*os.File) error {
 	return fmt.Errorf("listener: adopt lanes: %w", errSteering)
 }
@@ -259,6 +268,9 @@ func (s *system) lanesOn(c *Claim) []*Lane {
 
 // isSteered holds for every lane: all are one socket.
 func (l *laneSystem) isSteered() bool { return true }
+
+// share is none.
+func (l *Lane) sharePercent() int { return 0 }
 
 // probe cannot be sent to one generation: whoever accepts would answer.
 func (s *system) probe(context.Context, int) error {

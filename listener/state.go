@@ -18,6 +18,7 @@ type ClaimState struct {
 	Scope    uint32      `json:"scope,omitempty"`    // interface of a link-local address
 	Explicit bool        `json:"explicit,omitempty"` // held until Close
 	Serving  int         `json:"serving"`            // the generation that new connections go to; -1: none yet
+	Owner    *uint32     `json:"owner,omitempty"`    // user of a socket that somebody else made
 	Lanes    []LaneState `json:"lanes"`              // in the order of the kernel's group
 }
 
@@ -26,6 +27,7 @@ type LaneState struct {
 	Generation int      `json:"generation"` // 0: not handed to any yet
 	Cookie     uint64   `json:"cookie"`     // SO_COOKIE: never given twice while the system is up
 	Inode      uint64   `json:"inode"`
+	MPTCP      bool     `json:"mptcp,omitempty"`
 	Name       string   `json:"name,omitempty"` // a unix lane's own name in the directory of the path
 	Blocking   bool     `json:"blocking,omitempty"`
 	Options    []Option `json:"options,omitempty"`

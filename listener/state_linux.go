@@ -19,7 +19,7 @@ func (s *system) stateLocked() State {
 	for _, c := range s.list {
 		cs := ClaimState{
 			Name: c.address.Name, Spec: c.address.Spec, Network: c.at.network, Addr: c.at.addr.String(),
-			Family: c.at.family, V6Only: c.at.v6only, Scope: c.at.scope, Explicit: c.explicit, Serving: c.serving,
+			Family: c.at.family, V6Only: c.at.v6only, Scope: c.at.scope, Explicit: c.explicit, Serving: c.serving, Owner: c.owner,
 		}
 		if c.at.network == "unix" {
 			cs.Addr = c.at.path
@@ -33,7 +33,7 @@ func (s *system) stateLocked() State {
 		for _, l := range order {
 			cs.Lanes = append(cs.Lanes, LaneState{
 				Generation: l.gen, Cookie: l.cookie, Inode: l.inode, Name: l.name,
-				Blocking: l.blocking, Options: l.options,
+				MPTCP: l.mptcp, Blocking: l.blocking, Options: l.options,
 			})
 		}
 		st.Claims = append(st.Claims, cs)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
@@ -107,14 +106,21 @@ func (s *Service) remember() (remembered, error) {
 	}
 	s.move(BeginAsked)
 	for _, old := range r.Generations {
-		s.adopt(r.Mark, old, old.Number == serving.Number)
+		g := s.adopt(r.Mark, old)
+		if old.Number != serving.Number {
+			s.retire(g, phaseDraining, nil)
+			continue
+		}
+		recipe, err := recipeOf(old.Main)
+		s.servesOn(g, recipe, err)
+		s.queued = &swap{asked: "adoption"}
 	}
 	return r, nil
 }
 
 // heirOf is the generation that serves, or comes nearest to it.
 func (s *Service) heirOf(r remembered) rememberedGeneration {
-	for _, want := range []phase{phaseServing, phaseLeaving, phaseStarting, phaseDraining} {
+	for _, want := range []phase{phaseServing, phaseLeaving, phaseCanary, phaseStarting, phaseWarm, phaseDraining} {
 		for _, g := range slices.Backward(r.Generations) {
 			if g.Phase == want {
 				return g
@@ -128,9 +134,9 @@ func marks(mark string, generation int) []string {
 	return []string{"UPGRADER_MARK=" + mark, "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
 }
 
-// adopt makes a generation of ours of one that another upgrader started. The
-// one that serves is swapped as soon as the loop runs; the others are let go.
-func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
+// adopt makes a generation of ours of one that we did not start. Its lanes are
+// there already.
+func (s *Service) adopt(mark string, old rememberedGeneration) *generation {
 	run, cancel := context.WithCancel(s.run)
 	g := &generation{
 		number: old.Number, phase: phaseServing, adopted: true, begun: true, main: old.Main, exe: old.Executable,
@@ -150,11 +156,15 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 	}
 	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})
-	if !serving {
-		s.retire(g, phaseDraining, nil)
-		return
+	for _, lane := range s.set.Lanes(g.number) {
+		g.listens[lane] = true
 	}
-	r, err := recipeOf(old.Main)
+	return g
+}
+
+// servesOn makes g, which is adopted, the one that serves; r is what it is
+// started from again.
+func (s *Service) servesOn(g *generation, r *recipe, err error) {
 	if err != nil {
 		s.note(g, "it could not be started again if its successor fails", err)
 	} else {
@@ -163,7 +173,6 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 	}
 	s.serving, s.served = g, time.Now()
 	s.move(Ready)
-	s.queued = &swap{asked: "adoption"}
 }
 
 // recipeOf makes a recipe of a process that runs: its executable, arguments
@@ -186,6 +195,5 @@ func recipeOf(id process.Identity) (*recipe, error) {
 		_ = held.Close()
 		return nil, process.ErrGone
 	}
-	split := func(b []byte) []string { return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00") }
-	return &recipe{held: held, args: split(args), env: merge(split(env), ours), adopted: true}, nil
+	return &recipe{held: held, args: fields(args), env: merge(fields(env), ours), adopted: true}, nil
 }

@@ -66,6 +66,8 @@ type Config struct {
 	User    *User    // who the server runs as; nil: as we do
 	Umask   *int     // nil: ours
 
+	Adopt *Foreign // serves already, and becomes generation 1; nil: nothing does
+
 	Listen    []listener.Address // what is claimed at start
 	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3 (dialect.First)
 	Dialects  []dialect.Dialect  // how the server receives its lanes
@@ -94,7 +96,12 @@ type Config struct {
 	ReloadCmd    string               // what `reload` runs instead; "": the signal
 
 	Probation time.Duration // after a commit; 0: off
-	Health    *ready.Spec   // checked every second on probation; nil: only death counts
+	Warm      bool          // the predecessor keeps running, steered away, until probation ends (overlap)
+	Canary    Canary        // of swaps that do not say otherwise (overlap)
+	Watch     bool          // swap when the command's file is replaced
+
+	Health        *ready.Spec   // checked every second on probation and while a canary has a share; nil: only death counts
+	HealthTimeout time.Duration // of one check; 0: 5 s
 
 	Watchdog time.Duration // how often a server that is ready has to say WATCHDOG=1; 0: it need not
 
@@ -142,8 +149,8 @@ func Defaults() Config {
 		Intercept: InterceptAuto, Strategy: Overlap, Ready: ready.Spec{Kind: ready.Auto},
 		ReadyTimeout: 60 * time.Second, Settle: 100 * time.Millisecond, SettleMax: time.Second, HoldMax: 2 * time.Minute,
 		StopSignal: syscall.SIGTERM, StopTimeout: 10 * time.Second, DrainMax: 4, ReloadSig: syscall.SIGHUP,
-		Probation: 10 * time.Second,
-		Restart:   RestartAlways, RetryMax: 3, RetryInterval: 5 * time.Second,
+		Probation: 10 * time.Second, Canary: Canary{Step: 10 * time.Second}, HealthTimeout: 5 * time.Second,
+		Restart: RestartAlways, RetryMax: 3, RetryInterval: 5 * time.Second,
 		Stderr: StderrTail,
 	}
 }
@@ -181,11 +188,20 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "swap timeout": c.SwapTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "swap timeout": c.SwapTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "health-timeout": c.HealthTimeout, "canary-step": c.Canary.Step, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)
 		}
+	}
+	if c.HealthTimeout == 0 {
+		c.HealthTimeout = 5 * time.Second
+	}
+	if err := c.checkBeside(); err != nil {
+		return err
+	}
+	if c.Adopt != nil && c.Memory != nil {
+		return usage("a server that runs already cannot be given shared memory")
 	}
 	if err := c.Memory.check(c); err != nil {
 		return err
@@ -219,6 +235,23 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// checkBeside refuses what needs two generations at once where there may not be.
+func (c *Config) checkBeside() error {
+	exclusive := c.Strategy == Exclusive || c.Memory != nil
+	switch {
+	case c.Warm && exclusive:
+		return usage("warm needs the overlap strategy: the predecessor keeps running")
+	case c.Warm && c.Probation == 0:
+		return usage("warm needs a probation: the predecessor is kept until that ends")
+	case len(c.Canary.Steps) > 0 && exclusive:
+		return errCanary
+	}
+	return nil
+}
+
+// errCanary refuses a canary of an exclusive service.
+var errCanary = usage("a canary needs the overlap strategy: it runs beside its predecessor")
 
 // checkNumbers refuses descriptor numbers that cannot be.
 func (c *Config) checkNumbers() error {

@@ -19,6 +19,8 @@ type phase string
 const (
 	phaseStarting phase = "starting"
 	phaseServing  phase = "serving"
+	phaseCanary   phase = "canary"   // ready, gets a share of the new connections
+	phaseWarm     phase = "warm"     // steered away, kept for a rollback
 	phaseLeaving  phase = "leaving"  // asked to quit, or about to be; its successor waits (exclusive)
 	phaseDraining phase = "draining" // left behind by an overlap swap, ends on its own
 	phaseDying    phase = "dying"    // failed or crashed: what is left is being killed
@@ -58,6 +60,8 @@ type generation struct {
 	begun    bool          // something of it may run: its end is told
 	ended    bool          // its main process is gone: exited is closed
 	asked    bool          // a goroutine waits for its end
+	failed   bool          // it was ready, and its clients were steered away
+	lost     time.Time     // when the end of its main process was noticed
 	watchdog watchdog
 	flip     *flip    // nil: it does not speak tableflip's dialect
 	verdict  approval // on the memory under it

@@ -95,10 +95,12 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 				switch {
 				case l.Steered():
 					state = "steered"
+				case l.Share() > 0:
+					state = "shared"
 				case s.starting != nil && l.Generation() == s.starting.number:
 					state = "waiting"
 				}
-				info.Lanes = append(info.Lanes, control.LaneInfo{Generation: l.Generation(), State: state, Queue: -1, Cookie: l.Cookie()})
+				info.Lanes = append(info.Lanes, control.LaneInfo{Generation: l.Generation(), State: state, Share: l.Share(), Queue: -1, Cookie: l.Cookie()})
 			}
 			st.Claims = append(st.Claims, info)
 		}
@@ -149,14 +151,24 @@ func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, err
 
 // restart swaps for a client of the control socket.
 func (s *Service) restart(ctx context.Context, r control.Request) (control.Answer, error) {
-	back := r.Do == control.DoRollback
+	want := wanted{asked: r.Asked, back: r.Do == control.DoRollback}
+	if len(r.Args.Canary) > 0 {
+		if want.back || s.config.Strategy == Exclusive || s.config.Memory != nil {
+			return control.Answer{}, &control.Error{Code: control.CodeBadRequest, Message: errCanary.Error()}
+		}
+		c := Canary{Steps: r.Args.Canary, Step: s.config.Canary.Step}
+		if r.Args.Step > 0 {
+			c.Step = r.Args.Step
+		}
+		want.canary = &c
+	}
 	if r.Args.NoWait {
-		if !s.tell(func() { s.wish(r.Asked, back, nil, nil) }) {
+		if !s.tell(func() { s.want(want) }) {
 			return control.Answer{}, errStopping
 		}
 		return control.Answer{Message: "begun"}, nil
 	}
-	v, err := s.swapAndWait(ctx, r.Asked, back, r.Args.WaitProbation)
+	v, err := s.wantAndWait(ctx, want, r.Args.WaitProbation)
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -166,16 +178,16 @@ func (s *Service) restart(ctx context.Context, r control.Request) (control.Answe
 // SwapAndWait asks for a swap and waits for its verdict, which is that of the
 // commit: probation may change it.
 func (s *Service) SwapAndWait(ctx context.Context, asked string) (control.Verdict, error) {
-	return s.swapAndWait(ctx, asked, false, false)
+	return s.wantAndWait(ctx, wanted{asked: asked}, false)
 }
 
-func (s *Service) swapAndWait(ctx context.Context, asked string, back, probation bool) (control.Verdict, error) {
+// wantAndWait waits for the verdict at the commit, or at the end of probation.
+func (s *Service) wantAndWait(ctx context.Context, a wanted, probation bool) (control.Verdict, error) {
 	reply := make(chan control.Verdict, 1)
-	caller, proof := (chan<- control.Verdict)(reply), (chan<- control.Verdict)(nil)
-	if probation {
-		caller, proof = proof, caller
+	if a.caller = reply; probation {
+		a.caller, a.proof = nil, reply
 	}
-	if !s.tell(func() { s.wish(asked, back, caller, proof) }) {
+	if !s.tell(func() { s.want(a) }) {
 		return control.Verdict{}, errStopping
 	}
 	select {

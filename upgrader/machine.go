@@ -5,13 +5,14 @@ import "fmt"
 // State says what the service as a whole is doing.
 type State string
 
-// The states. In Serving, Swapping, Preparing and Probation somebody serves; in the
-// others clients wait in a lane.
+// The states. In Serving, Swapping, Sharing, Preparing and Probation somebody serves; in
+// the others clients wait in a lane.
 const (
 	Down      State = "down"      // nothing runs, nothing starts: before the first start, or waiting to retry
 	Starting  State = "starting"  // a generation starts, nobody serves
 	Serving   State = "serving"   // one generation serves
 	Swapping  State = "swapping"  // a successor starts beside the serving predecessor (overlap)
+	Sharing   State = "sharing"   // the successor is ready and gets a share of the new connections, its predecessor the rest
 	Preparing State = "preparing" // the segment is copied while its writer still serves (exclusive, with a segment)
 	Probation State = "probation" // the successor serves; if it fails it is rolled back
 	Leaving   State = "leaving"   // the predecessor was asked to quit, clients queue for its successor (exclusive)
@@ -30,12 +31,14 @@ const (
 	Ready           Move = "ready"     // the generation that was starting is ready
 	StartFailed     Move = "failed"    // the generation that was starting died, or was late
 	ServerDied      Move = "died"      // the serving generation died by itself
+	ShareAsked      Move = "share"     // the successor is ready for a share of the new connections
 	OverlapAsked    Move = "overlap"   // a swap beside the predecessor
 	PrepareAsked    Move = "prepare"   // a swap after the predecessor, whose memory is copied first
 	ExclusiveAsked  Move = "exclusive" // a swap after the predecessor
 	PredecessorGone Move = "gone"      // the predecessor that was asked to quit is gone
 	Proved          Move = "proved"    // probation is over
 	Unhealthy       Move = "unhealthy" // the health check failed on probation
+	SteeredBack     Move = "back"      // the warm predecessor serves again
 	StopAsked       Move = "stop"      // full stop, or no more retries
 	AllGone         Move = "all-gone"  // no process of any generation is left
 )
@@ -45,9 +48,10 @@ var next = map[State]map[Move]State{
 	Down:      {BeginAsked: Starting, StopAsked: Stopping},
 	Starting:  {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
 	Serving:   {OverlapAsked: Swapping, PrepareAsked: Preparing, ExclusiveAsked: Leaving, ServerDied: Down, StopAsked: Stopping},
-	Swapping:  {Ready: Probation, StartFailed: Serving, ServerDied: Starting, StopAsked: Stopping},
+	Swapping:  {Ready: Probation, ShareAsked: Sharing, StartFailed: Serving, ServerDied: Starting, StopAsked: Stopping},
+	Sharing:   {Ready: Probation, StartFailed: Serving, StopAsked: Stopping},
 	Preparing: {ExclusiveAsked: Leaving, StartFailed: Serving, StopAsked: Stopping},
-	Probation: {Proved: Serving, ServerDied: Reverting, Unhealthy: Reverting, OverlapAsked: Swapping, ExclusiveAsked: Leaving, StopAsked: Stopping},
+	Probation: {Proved: Serving, ServerDied: Reverting, Unhealthy: Reverting, SteeredBack: Serving, OverlapAsked: Swapping, ExclusiveAsked: Leaving, StopAsked: Stopping},
 	Leaving:   {PredecessorGone: Replacing, StopAsked: Stopping},
 	Replacing: {Ready: Probation, StartFailed: Reverting, StopAsked: Stopping},
 	Reverting: {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
@@ -67,13 +71,17 @@ func Next(s State, m Move) (State, error) {
 
 // served reports whether some generation answers clients in s.
 func (s State) served() bool {
-	return s == Serving || s == Swapping || s == Preparing || s == Probation
+	switch s {
+	case Serving, Swapping, Sharing, Preparing, Probation:
+		return true
+	}
+	return false
 }
 
 // busy reports whether a swap is under way in s: another one has to queue.
 func (s State) busy() bool {
 	switch s {
-	case Swapping, Preparing, Leaving, Replacing, Reverting, Starting:
+	case Swapping, Sharing, Preparing, Leaving, Replacing, Reverting, Starting:
 		return true
 	}
 	return false

@@ -24,6 +24,7 @@ const (
 	EventBound     = "bound"     // a bind(2) of the server was taken over
 	EventReady     = "ready"     // a generation is ready
 	EventSteered   = "steered"   // new connections go to a generation
+	EventShared    = "shared"    // a canary gets a share of the new connections
 	EventLeaving   = "leaving"   // a predecessor was asked to quit
 	EventInsist    = "insist"    // one that was asked to quit was told once more
 	EventKilled    = "killed"    // a generation was killed at its deadline

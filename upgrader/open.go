@@ -57,6 +57,11 @@ func (s *Service) open() error {
 	if err := s.adoptOutsider(); err != nil {
 		return err
 	}
+	if f := s.config.Adopt; f != nil && len(found.Generations) == 0 {
+		if err := s.adoptForeign(*f); err != nil {
+			return err
+		}
+	}
 	err = s.openMemory()
 	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 {
 		// One that was being started when the last upgrader was killed had not executed its command at the first look.
@@ -73,7 +78,7 @@ func (s *Service) open() error {
 	if s.config.Outsiders != nil {
 		s.spawn(s.watchOutsiders)
 	}
-	if len(found.Generations) == 0 {
+	if len(s.generations) == 0 {
 		s.sweep()
 	}
 	for _, a := range s.config.Listen {

@@ -78,13 +78,15 @@ func (s *Service) adoptOutsider() error {
 	}
 	s.last++
 	s.move(BeginAsked)
-	s.adopt("", rememberedGeneration{Number: s.last, Phase: phaseServing, Main: id, Executable: exe, Started: time.Now(), Ready: time.Now()}, true)
-	if r := s.serving.recipe; r != nil {
-		if args := o.Args(r.args); args != nil {
-			r.args = args
+	g := s.adopt("", rememberedGeneration{Number: s.last, Phase: phaseServing, Main: id, Executable: exe, Started: time.Now(), Ready: time.Now()})
+	recipe, err := recipeOf(id)
+	if err == nil {
+		if args := o.Args(recipe.args); args != nil {
+			recipe.args = args
 		}
 	}
-	s.queued.asked = "takeover of pid " + itoa(id.Pid)
+	s.servesOn(g, recipe, err)
+	s.queued = &swap{asked: "takeover of pid " + itoa(id.Pid)}
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (s *Service) awaitReady(g *generation) {
 	g.proven = cancel
 	late := time.AfterFunc(s.config.ReadyTimeout, func() {
 		s.tell(func() {
-			if g == s.starting {
+			if g == s.starting && g.ready.IsZero() {
 				s.late()
 				s.startFailed(g, fmt.Errorf("generation %d was not ready within %v", g.number, s.config.ReadyTimeout))
 			}
@@ -41,7 +41,7 @@ func (s *Service) awaitReady(g *generation) {
 		}
 		s.tell(func() {
 			switch {
-			case g != s.starting:
+			case g != s.starting, !g.ready.IsZero():
 			case err != nil:
 				s.startFailed(g, fmt.Errorf("generation %d was not ready: %w", g.number, err))
 			default:

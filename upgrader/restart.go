@@ -14,6 +14,7 @@ func (s *Service) mainEnded(g *generation) {
 	if g.ended {
 		return
 	}
+	s.clientsFirst(g)
 	s.findOrphans(g)
 	if s.followed(g) {
 		return
@@ -26,10 +27,14 @@ func (s *Service) mainEnded(g *generation) {
 		return
 	}
 	switch {
+	case g == s.starting && s.state == Sharing:
+		s.canaryFailed(g, g.died()+" as a canary", g.lost)
 	case g == s.starting:
 		s.startFailed(g, fmt.Errorf("%s before it was ready", g.died()))
 	case g == s.serving && g.phase == phaseServing:
 		s.died(g)
+	case g == s.warm:
+		s.warmDied(g)
 	}
 }
 
@@ -59,13 +64,22 @@ func (s *Service) died(g *generation) {
 			s.note(g, "new connections wait in the dead generation's lanes", err)
 		}
 		s.kill(g, nil)
+	case Sharing: // its successor is ready
+		s.cancelProbation()
+		s.promote(s.starting)
+		s.kill(g, nil)
 	case Probation:
 		s.cancelProbation()
+		if s.warm != nil {
+			s.steerBack(g, g.died()+" on probation", g.lost)
+			return
+		}
 		s.move(ServerDied)
 		s.revert(g, g.died()+" on probation")
 	default:
 		s.move(ServerDied)
 		s.restarts++
+		s.crashed(g)
 		if s.config.Restart == RestartNever || s.config.Restart == RestartOnFailure && g.status != nil && g.status.Success() {
 			s.kill(g, nil)
 			s.result.Code = g.code()

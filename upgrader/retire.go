@@ -40,6 +40,10 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 				message = "not quiet within settle-max"
 			}
 			s.observe(Event{What: EventLeaving, Generation: g.number, Pid: g.pid(), Took: time.Since(began), Message: message})
+			if g.failed && settled.Queued > 0 { // nobody in it accepts: what waits there is relayed once it is gone
+				s.kill(g, nil)
+				return
+			}
 			if w := s.swap; w != nil && w.from == g && as == phaseLeaving {
 				w.enter("stop", time.Now())
 				s.saving(g)
@@ -262,6 +266,7 @@ func (s *Service) stop(reason error) {
 	default:
 		s.settleSwap()
 	}
+	s.crashOver(control.Failed, nil)
 	s.dropQueued("the upgrader is stopping")
 	s.starting = nil
 	for _, g := range s.generations {

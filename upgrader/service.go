@@ -34,6 +34,7 @@ type Service struct {
 	generations map[int]*generation
 	serving     *generation // answers clients, or is asked to quit for its successor (exclusive)
 	starting    *generation // is to serve next
+	warm        *generation // left on probation, kept running to be steered back to
 	current     *recipe     // what a generation that died is started from again
 	fallback    *recipe     // what serves again if the successor fails
 	previous    *recipe     // what served before the last commit
@@ -46,6 +47,7 @@ type Service struct {
 	swap     *swap       // under way, or committed and on probation
 	queued   *swap
 	swaps    int
+	crash    *control.Verdict // on a death that nobody was started after yet
 	verdicts []control.Verdict
 	counters control.Counters
 	totals   control.Totals
@@ -100,6 +102,7 @@ func (s *Service) loop(ctx context.Context) Exit {
 	if s.state == Down {
 		s.first()
 	}
+	s.watchCommand()
 	s.nextQueued()
 	stop := ctx.Done()
 	for s.state != Stopped {
@@ -228,35 +231,43 @@ func (s *Service) startFailed(g *generation, err error) {
 
 // becameReady is told when readiness of g was proved.
 func (s *Service) becameReady(g *generation) {
-	if g != s.starting || !s.approved(g) {
+	if g != s.starting || !g.ready.IsZero() || !s.approved(g) {
 		return
 	}
-	now := time.Now()
-	g.ready, g.phase = now, phaseServing
+	g.ready = time.Now()
 	g.exe = process.Exe{} // a script may have become its program: it is looked at again
 	g.proven()
-	s.starting = nil
-	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
+	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: g.ready.Sub(g.started)})
 	s.taken(g)
 	s.watchIt(g)
 	s.predecessorsGone()
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}
-	if err := s.set.Steer(g.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
-		s.note(g, "new connections cannot be steered", err)
+	if s.state == Swapping && len(s.swap.canary.Steps) > 0 {
+		s.beginCanary(g)
+		return
 	}
+	s.promote(g)
+}
+
+// promote has g, which is ready, serve all new connections.
+func (s *Service) promote(g *generation) {
+	s.steer(g)
 	s.observe(Event{What: EventSteered, Generation: g.number})
 	predecessor := s.serving
-	s.serving = g
+	s.serving, s.starting = g, nil
+	g.phase = phaseServing
 	before := s.state
 	s.move(Ready)
-	s.message, s.served = "", now
+	s.message, s.served = "", time.Now()
 	switch before {
-	case Swapping:
-		s.setFallback(predecessor.recipe)
-		s.previous = swapRecipe(s.previous, predecessor.recipe)
-		s.retire(predecessor, phaseDraining, nil)
+	case Swapping, Sharing:
+		s.setFallback(s.current)
+		s.previous = swapRecipe(s.previous, s.current)
+		if predecessor != nil {
+			s.leave(predecessor)
+		}
 		s.commit(g)
 		s.probation(g)
 	case Replacing:
@@ -269,6 +280,7 @@ func (s *Service) becameReady(g *generation) {
 		s.setFallback(nil)
 		s.previous = swapRecipe(s.previous, nil) // it serves again
 	case Starting:
+		s.crashOver(control.Committed, g)
 		s.commit(g)
 	}
 	if g.recipe.served { // it ran before: what its successors do was learned from others
@@ -278,6 +290,13 @@ func (s *Service) becameReady(g *generation) {
 	s.setCurrent(g.recipe)
 	s.writeStatusFile()
 	s.save()
+}
+
+// steer sends all new connections to g.
+func (s *Service) steer(g *generation) {
+	if err := s.set.Steer(g.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
+		s.note(g, "new connections cannot be steered", err)
+	}
 }
 
 // note tells of something that does not change what happens.

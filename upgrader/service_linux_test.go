@@ -156,8 +156,26 @@ func (r *running) told() string {
 // swap asks, and gives where the verdict will be.
 func (r *running) swap() <-chan control.Verdict {
 	r.t.Helper()
+	return r.want(wanted{})
+}
+
+// canary asks for a swap that keeps each share for as long as the test may take.
+func (r *running) canary(steps ...int) <-chan control.Verdict {
+	r.t.Helper()
+	return r.want(wanted{canary: &Canary{Steps: steps, Step: time.Hour}})
+}
+
+// rollback asks for what ran before.
+func (r *running) rollback() <-chan control.Verdict {
+	r.t.Helper()
+	return r.want(wanted{back: true})
+}
+
+func (r *running) want(w wanted) <-chan control.Verdict {
+	r.t.Helper()
 	reply := make(chan control.Verdict, 1)
-	if !r.s.tell(func() { r.s.askSwap("test", reply, nil) }) {
+	w.asked, w.caller = "test", reply
+	if !r.s.tell(func() { r.s.want(w) }) {
 		r.t.Fatal("it has ended")
 	}
 	return reply

@@ -221,12 +221,14 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
 		status, err := l.child.Wait()
+		noticed := time.Now()
 		s.reaper.Forget(l.child.Pid)
 		_ = l.child.Close()
 		s.tell(func() {
 			if g.main != l.main {
 				return // another process stands for it
 			}
+			g.lost = noticed
 			if err == nil {
 				g.status = &status
 			}
@@ -288,10 +290,11 @@ func (s *Service) watch(g *generation, main process.Identity) {
 			}
 			pause(s.run)
 		}
+		noticed := time.Now()
 		status := statusOf(main.Pid)
 		s.tell(func() {
 			if g.main == main {
-				g.status = status
+				g.status, g.lost = status, noticed
 				s.mainEnded(g)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
@@ -12,9 +13,11 @@ type place struct {
 	state    State
 	strategy Strategy
 	serving  int // the generation that serves or is asked to quit, 0: none
-	starting int // the generation that is being started and does not get ready
+	starting int // the generation that is being started and does not get ready, or has a share only
+	warm     int // the generation that is kept for a rollback, 0: none
 	reach    func(t *testing.T, c Config, r *running) (swap <-chan control.Verdict)
 	plan     string
+	change   func(*Config) // nil: nothing
 }
 
 const serve = "ready stay"
@@ -40,6 +43,18 @@ var places = []place{
 		w := r.swap()
 		r.verdict(w, control.Committed)
 		r.event(EventGone, 1)
+		return nil
+	}},
+	{state: Sharing, serving: 1, starting: 2, plan: serve, change: listens, reach: func(t *testing.T, c Config, r *running) <-chan control.Verdict {
+		r.event(EventReady, 1)
+		w := r.canary(50)
+		r.event(EventShared, 2)
+		return w
+	}},
+	{state: Probation, serving: 2, warm: 1, plan: serve, change: func(c *Config) { c.Warm = true }, reach: func(t *testing.T, c Config, r *running) <-chan control.Verdict {
+		r.event(EventReady, 1)
+		w := r.swap()
+		r.verdict(w, control.Committed)
 		return nil
 	}},
 	{state: Leaving, strategy: Exclusive, serving: 1, plan: "deaf ready stay", reach: func(t *testing.T, c Config, r *running) <-chan control.Verdict {
@@ -73,6 +88,11 @@ var places = []place{
 	}},
 }
 
+// listens claims an address.
+func listens(c *Config) {
+	c.Listen = []listener.Address{{Network: "tcp", Host: "127.0.0.1", Spec: "127.0.0.1:0"}}
+}
+
 func everywhere(place) bool { return true }
 
 // at runs do in every state that which takes, with the service in it.
@@ -81,7 +101,11 @@ func at(t *testing.T, which func(place) bool, do func(t *testing.T, p place, c C
 		if !which(p) {
 			continue
 		}
-		t.Run(string(p.state), func(t *testing.T) {
+		name := string(p.state)
+		if p.warm > 0 {
+			name += " warm"
+		}
+		t.Run(name, func(t *testing.T) {
 			c := testConfig(t, "stay")
 			plan := p.plan
 			if i := len("once=DIR"); len(plan) > i && plan[:i] == "once=DIR" {
@@ -90,6 +114,9 @@ func at(t *testing.T, which func(place) bool, do func(t *testing.T, p place, c C
 			setPlan(t, c, plan)
 			if p.strategy != "" {
 				c.Strategy = p.strategy
+			}
+			if p.change != nil {
+				p.change(&c)
 			}
 			r := runService(t, c)
 			w := p.reach(t, c, r)
@@ -146,7 +173,7 @@ func TestSwapInEveryState(t *testing.T) {
 				t.Errorf("exit %+v", exit)
 			}
 			return
-		case Swapping, Replacing:
+		case Swapping, Sharing, Replacing:
 			r.kill(p.starting)
 			r.verdict(w, control.RolledBack)
 		case Reverting:
@@ -179,9 +206,21 @@ func TestDeathOfTheServingInEveryState(t *testing.T) {
 			r.kill(2)
 			r.verdict(w, control.Failed)
 			r.event(EventReady, 3)
+		case Sharing: // its successor is ready
+			if v := r.verdict(w, control.Committed); v.To != 2 {
+				t.Errorf("%+v", v)
+			}
+			r.event(EventGone, 1)
 		case Probation:
 			r.event(EventRolled, 2)
-			r.event(EventReady, 3)
+			if p.warm == 0 {
+				r.event(EventReady, 3)
+				break
+			}
+			r.event(EventGone, 2)
+			if got := r.state(); got != Serving {
+				t.Errorf("state %s", got)
+			}
 		case Leaving:
 			r.verdict(w, control.Committed)
 		}
@@ -199,7 +238,7 @@ func TestDeathOfTheStartingInEveryState(t *testing.T) {
 				t.Errorf("exit %+v", exit)
 			}
 			return
-		case Swapping:
+		case Swapping, Sharing:
 			if v := r.verdict(w, control.RolledBack); v.Exit == nil || v.Exit.Signal != "KILL" {
 				t.Errorf("%+v", v)
 			}

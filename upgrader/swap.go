@@ -28,6 +28,7 @@ type swap struct {
 	proofs  []chan<- control.Verdict // wait for the end of probation
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
+	canary  Canary                   // how the successor comes to serve
 	back    bool                     // to what ran before, rather than to what the command names now
 	late    bool                     // something of it took too long
 	retried bool                     // nobody asked for it but the failure of the one before
@@ -47,36 +48,52 @@ func (w *swap) enter(phase string, now time.Time) {
 // the one under way. At most one queues: who asks while one does gets its
 // verdict.
 func (s *Service) askSwap(asked string, caller, proof chan<- control.Verdict) {
-	s.wish(asked, false, caller, proof)
+	s.want(wanted{asked: asked, caller: caller, proof: proof})
 }
 
-// wish is askSwap, or its like back to what ran before.
-func (s *Service) wish(asked string, back bool, caller, proof chan<- control.Verdict) {
+// wanted is what somebody asks for.
+type wanted struct {
+	asked         string
+	back          bool                   // to what ran before, rather than to what the command names now
+	canary        *Canary                // nil: as configured
+	caller, proof chan<- control.Verdict // wait for the commit, for the end of probation; nil: nobody
+}
+
+// want is askSwap in general.
+func (s *Service) want(a wanted) {
 	refuse := func(reason string) {
-		v := control.Verdict{Verdict: control.Failed, Reason: reason, Asked: asked, Start: time.Now()}
-		answer(caller, v)
-		answer(proof, v)
+		v := control.Verdict{Verdict: control.Failed, Reason: reason, Asked: a.asked, Start: time.Now()}
+		answer(a.caller, v)
+		answer(a.proof, v)
 	}
-	if s.state.ending() {
+	switch {
+	case s.state.ending():
 		refuse("the upgrader is stopping")
 		return
-	}
-	if back && s.previous == nil {
+	case a.back && s.backAtOnce(a.asked, a.caller, a.proof):
+		return
+	case a.back && s.previous == nil:
 		refuse("nothing ran before what serves")
 		return
 	}
 	w := s.queued
-	if w == nil || w.back != back {
+	if w == nil || w.back != a.back {
 		if w != nil {
 			s.dropQueued("another swap was asked for")
 		}
-		w = &swap{asked: asked, back: back}
+		w = &swap{asked: a.asked, back: a.back}
+		if !a.back {
+			w.canary = s.config.Canary
+		}
 	}
-	if caller != nil {
-		w.callers = append(w.callers, caller)
+	if a.canary != nil {
+		w.canary = *a.canary
 	}
-	if proof != nil {
-		w.proofs = append(w.proofs, proof)
+	if a.caller != nil {
+		w.callers = append(w.callers, a.caller)
+	}
+	if a.proof != nil {
+		w.proofs = append(w.proofs, a.proof)
 	}
 	if s.state.busy() {
 		s.queued = w

@@ -154,16 +154,16 @@ func newStatus() *cobra.Command {
 }
 
 func newRestart() *cobra.Command {
-	return swapping("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed", control.DoRestart)
+	return swapping("restart", "Swap the server: exit 0 committed, 1 rolled back, 2 failed", control.DoRestart, &canary{})
 }
 
 func newRollback() *cobra.Command {
-	return swapping("rollback", "Swap back to what ran before the last commit", control.DoRollback)
+	return swapping("rollback", "Swap back to what ran before the last commit", control.DoRollback, nil)
 }
 
 // swapping makes a command that asks for a swap and exits with its verdict: the
 // worst one, of several services, which are swapped one after the other.
-func swapping(use, short, do string) *cobra.Command {
+func swapping(use, short, do string, steps *canary) *cobra.Command {
 	var o control.RestartOptions
 	var asJSON, all bool
 	return talk(use, short,
@@ -172,16 +172,26 @@ func swapping(use, short, do string) *cobra.Command {
 			set.BoolVar(&o.WaitProbation, "wait-probation", false, "answer at the end of probation rather than at the commit")
 			set.BoolVar(&asJSON, "json", false, "the verdict as JSON")
 			set.BoolVar(&all, "all", false, "all services of an upgrader that has several")
+			if steps != nil {
+				steps.register(set)
+			}
 		},
 		func(ctx context.Context, c *control.Client, out io.Writer) error {
+			if steps != nil {
+				if err := steps.parse(&o); err != nil {
+					return err
+				}
+			}
 			if all {
 				c = c.All()
 			}
-			results, several, err := c.Each(ctx, control.Request{Do: do, Args: control.Args{NoWait: o.NoWait, WaitProbation: o.WaitProbation}})
+			results, several, err := c.Each(ctx, control.Request{Do: do, Args: control.Args{NoWait: o.NoWait, WaitProbation: o.WaitProbation, Canary: o.Canary, Step: o.Step}})
 			var said *control.Error
 			switch {
-			case errors.As(err, &said) && (said.Code == control.CodeUnknown || said.Code == control.CodeBadRequest):
-				return said // nothing was asked of anybody
+			case errors.As(err, &said) && said.Code == control.CodeBadRequest:
+				return &exit{exitUsage, said} // nothing was asked of anybody
+			case errors.As(err, &said) && said.Code == control.CodeUnknown:
+				return said
 			case err != nil:
 				return &exit{2, err}
 			}

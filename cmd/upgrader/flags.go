@@ -29,7 +29,8 @@ type flags struct {
 	intercept, strategy, stderr, restart string
 	shm, onUnsaved                       string
 	memory                               upgrader.Memory
-	ready, health, dialects              string
+	ready, dialects                      string
+	safety                               safety
 	stopSignal, swapSignal, reloadSignal string
 	user, umask                          string
 	logFormat, logLevel                  string
@@ -63,8 +64,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit (0: do not wait for what is in flight)")
 	set.DurationVar(&c.SettleMax, "settle-max", c.SettleMax, "how long to wait for that")
 	set.DurationVar(&c.HoldMax, "hold-max", c.HoldMax, "how long clients wait for somebody who serves before they are refused; 0: for ever")
-	set.DurationVar(&c.Probation, "probation", c.Probation, "after a commit: a crash of the successor rolls back; 0: off")
-	set.StringVar(&f.health, "health", "", "checked every second on probation: `http=URL|tcp=ADDR|exec=CMD`")
+	f.safety.register(set, c)
 	set.StringVar(&f.stopSignal, "stop-signal", "TERM", "`SIG` that asks the server to quit at a full stop")
 	set.StringVar(&f.swapSignal, "swap-signal", "", "`SIG` that asks a predecessor to quit (default: the stop signal)")
 	set.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "then KILL, to all its processes; 0: never")
@@ -141,15 +141,8 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if c.Ready, err = ready.Parse(f.ready); err != nil {
 		return c, fmt.Errorf("--ready: %w", err)
 	}
-	if f.health != "" {
-		h, err := ready.Parse(f.health)
-		if err != nil {
-			return c, fmt.Errorf("--health: %w", err)
-		}
-		if h.Kind != ready.HTTP && h.Kind != ready.TCP && h.Kind != ready.Exec {
-			return c, fmt.Errorf("--health %s: want http=URL, tcp=ADDR or exec=CMD", f.health)
-		}
-		c.Health = &h
+	if err := f.safety.parse(&c); err != nil {
+		return c, err
 	}
 	for _, s := range []struct {
 		flag, value string

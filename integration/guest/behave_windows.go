@@ -4,3 +4,6 @@ import "syscall"
 
 // newSession: Windows has nothing like it.
 func newSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
+
+// hang is for systems with SIGSTOP.
+func hang() {}

@@ -28,6 +28,7 @@ type options struct {
 	exitNow   bool
 	exitAfter time.Duration
 	exitCode  int
+	hangAfter time.Duration
 	dieAtTerm bool
 	ignore    bool
 	unlink    bool
@@ -66,6 +67,7 @@ func main() {
 	f.DurationVar(&o.drain, "drain", 2*time.Second, "how long established line sessions are served after TERM; negative: until their clients end them")
 	f.BoolVar(&o.exitNow, "exit-now", false, "exit at once with -exit-code")
 	f.DurationVar(&o.exitAfter, "exit-after", 0, "exit so long after the start, with -exit-code")
+	f.DurationVar(&o.hangAfter, "hang-after", 0, "stand still so long after the start, as if stuck (SIGSTOP)")
 	f.IntVar(&o.exitCode, "exit-code", 0, "status of every exit of its own")
 	f.BoolVar(&o.dieAtTerm, "die-at-term", false, "die of TERM on the spot, with all that is in hand")
 	f.BoolVar(&o.ignore, "ignore-term", false, "ignore TERM, INT and HUP")
@@ -126,6 +128,9 @@ func run(o options) error {
 			fmt.Fprintf(os.Stderr, "guest: leaving after %v with %d\n", o.exitAfter, o.exitCode)
 			os.Exit(o.exitCode)
 		})
+	}
+	if o.hangAfter > 0 {
+		time.AfterFunc(o.hangAfter, hang)
 	}
 	if o.fork > 0 && !o.worker {
 		return serveInChildren(ctx, o)

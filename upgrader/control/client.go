@@ -40,6 +40,9 @@ type Client struct {
 type RestartOptions struct {
 	NoWait        bool // return at once, with a zero Verdict
 	WaitProbation bool // return at the end of probation
+
+	Canary []int         // of Restart: percentages of new connections; nil: as the service is configured
+	Step   time.Duration // of Restart: how long each one is kept; 0: as configured
 }
 
 // Dial finds the upgrader whose state dir is dir.
@@ -76,7 +79,7 @@ func (c *Client) Rollback(ctx context.Context, o RestartOptions) (Verdict, error
 }
 
 func (c *Client) swap(ctx context.Context, do string, o RestartOptions) (Verdict, error) {
-	r, err := c.ask(ctx, Request{Do: do, Args: Args{NoWait: o.NoWait, WaitProbation: o.WaitProbation}}, nil)
+	r, err := c.ask(ctx, Request{Do: do, Args: Args{NoWait: o.NoWait, WaitProbation: o.WaitProbation, Canary: o.Canary, Step: o.Step}}, nil)
 	switch {
 	case err != nil:
 		return Verdict{}, err

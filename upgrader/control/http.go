@@ -47,7 +47,8 @@ type Service struct {
 // HTTP is the HTTP API: it answers with JSON, 2xx for a swap only if that was
 // committed.
 //
-//	/restart    swap those selected, one after the other; wait=probation waits for the end of it
+//	/restart    swap those selected, one after the other; wait=probation waits for the end of it;
+//	            canary=5%,25%,100% and step=10s give the successor a growing share
 //	/restartall swap all
 //	/rollback   swap back
 //	/reload     have them read their configuration again

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // ProtocolVersion is the "v" of every line.
@@ -54,6 +55,9 @@ type Args struct {
 	NoWait        bool `json:"no_wait,omitempty"`        // restart, rollback: answer when it was begun or queued, without a verdict
 	WaitProbation bool `json:"wait_probation,omitempty"` // restart, rollback: answer at the end of probation rather than at the commit
 	Now           bool `json:"now,omitempty"`            // stop: kill at once
+
+	Canary []int         `json:"canary,omitempty"`  // restart: percentages of new connections, growing; null: as configured
+	Step   time.Duration `json:"step_ns,omitempty"` // restart: how long each one is kept; 0: as configured
 
 	Snapshot string `json:"snapshot,omitempty"` // snapshot: SnapshotCreate, SnapshotList or SnapshotRestore
 	Number   uint64 `json:"number,omitempty"`   // snapshot: of the one to restore
@@ -153,6 +157,9 @@ func parseRequest(line []byte) (Request, error) {
 	}
 	switch q.Do {
 	case DoStatus, DoEvents, DoRestart, DoRollback, DoReload, DoSnapshot, DoStop:
+		if e := q.Args.check(); e != nil {
+			return Request{}, e
+		}
 		return q, nil
 	case "":
 		return Request{}, &Error{CodeBadRequest, `the request does not say what to "do"`}

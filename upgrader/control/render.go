@@ -54,6 +54,9 @@ func Render(w io.Writer, s Status, now time.Time) error {
 			lanes := make([]string, len(c.Lanes))
 			for i, l := range c.Lanes {
 				lanes[i] = fmt.Sprintf("%d %s", l.Generation, l.State)
+				if l.Share > 0 {
+					lanes[i] += fmt.Sprintf(" (%d%%)", l.Share)
+				}
 				if l.Queue > 0 {
 					lanes[i] += fmt.Sprintf(" (%d queued)", l.Queue)
 				}

@@ -39,8 +39,8 @@ func (h *HTTP) handler(ctx context.Context) http.Handler {
 		return func(w http.ResponseWriter, r *http.Request, p url.Values) { h.do(w, r, p, do, known) }
 	}
 	routes := map[string]func(http.ResponseWriter, *http.Request, url.Values){
-		"/restart":    do(DoRestart, "wait"),
-		"/restartall": do(DoRestart, "wait"),
+		"/restart":    do(DoRestart, "wait", "canary", "step"),
+		"/restartall": do(DoRestart, "wait", "canary", "step"),
 		"/rollback":   do(DoRollback, "wait"),
 		"/reload":     do(DoReload),
 		"/stop":       do(DoStop, "now"),
@@ -164,7 +164,7 @@ func arguments(p url.Values) (Args, *Error) {
 	default:
 		return a, &Error{CodeBadRequest, fmt.Sprintf("now must be 0 or 1, not %.64q", now)}
 	}
-	return a, nil
+	return a, a.canary(p.Get("canary"), p.Get("step"))
 }
 
 // ask asks one service, and gives the HTTP status of what became of it.

@@ -17,7 +17,7 @@ type Status struct {
 	Type        string       `json:"type,omitempty"`     // --type
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
-	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, stopping, stopped
+	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, sharing, preparing, probation, leaving, replacing, reverting, stopping, stopped
 	Since       time.Time    `json:"since"`              // when State was entered
 	Started     time.Time    `json:"started"`            // when the upgrader took the service on
 	Strategy    string       `json:"strategy"`           // overlap or exclusive
@@ -46,6 +46,7 @@ func (s Status) Serves() bool {
 // The values of Generation.State.
 const (
 	GenerationStarting = "starting" // not ready yet
+	GenerationCanary   = "canary"   // ready, a share of the new connections goes to it
 	GenerationServing  = "serving"  // new connections go to it
 	GenerationWarm     = "warm"     // steered away, kept for a rollback
 	GenerationLeaving  = "leaving"  // about to be asked to quit, its successor waits
@@ -76,7 +77,8 @@ type Claim struct {
 // LaneInfo is the socket of one generation on a claim.
 type LaneInfo struct {
 	Generation int    `json:"generation"`
-	State      string `json:"state"`            // steered, waiting, held
+	State      string `json:"state"`            // steered, shared, waiting, held
+	Share      int    `json:"share,omitempty"`  // percentage of new connections of a shared one
 	Queue      int    `json:"queue"`            // connections that nobody accepted yet, -1: not known
 	Cookie     uint64 `json:"cookie,omitempty"` // SO_COOKIE
 }

@@ -22,7 +22,7 @@ const (
 type Verdict struct {
 	Swap    int           `json:"swap"` // from 1; 0: none was begun
 	Verdict string        `json:"verdict"`
-	Reason  string        `json:"reason,omitempty"` // one line; empty when committed
+	Reason  string        `json:"reason,omitempty"` // one line; empty when committed, save for what a crash was
 	Late    bool          `json:"late,omitempty"`   // because something took too long
 	Asked   string        `json:"asked"`
 	From    int           `json:"from"` // generation that served, 0: none
