@@ -60,6 +60,7 @@ type generation struct {
 	begun    bool          // something of it may run: its end is told
 	ended    bool          // its main process is gone: exited is closed
 	asked    bool          // a goroutine waits for its end
+	immortal bool          // some of its processes cannot be killed
 	failed   bool          // it was ready, and its clients were steered away
 	lost     time.Time     // when the end of its main process was noticed
 	watchdog watchdog

@@ -168,7 +168,8 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 			})
 		}
 		if err := g.members.Kill(s.run); err != nil {
-			s.tell(func() { s.note(g, "some of its processes cannot be killed", err) })
+			s.tell(func() { s.cannotKill(g, err) })
+			_ = s.waitEmpty(s.run, g) // nothing is started beside them
 		}
 	}
 	if g.child != nil {
@@ -176,6 +177,16 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 	}
 	s.memoryEnded(m, g, quit)
 	s.tell(func() { s.gone(g) })
+}
+
+// cannotKill is told when processes of g run on although they were killed:
+// setuid ones, say. Nobody is kept waiting for them by a full stop.
+func (s *Service) cannotKill(g *generation, err error) {
+	s.note(g, "some of its processes cannot be killed; their end is waited for", err)
+	g.immortal = true
+	if s.state.ending() {
+		s.gone(g)
+	}
 }
 
 // waitEmpty waits until no process of g is left. That they cannot be seen for
@@ -248,6 +259,9 @@ func (s *Service) stop(reason error) {
 	if s.state == Stopping {
 		for _, g := range s.generations {
 			s.kill(g, nil)
+			if g.immortal {
+				s.gone(g)
+			}
 		}
 		return
 	}
@@ -271,6 +285,8 @@ func (s *Service) stop(reason error) {
 	s.starting = nil
 	for _, g := range s.generations {
 		switch {
+		case g.immortal:
+			s.gone(g)
 		case g.phase == phaseDying:
 		case g.members == nil: // not launched yet
 			s.kill(g, nil)
