@@ -13,9 +13,9 @@ GOTESTSUM   := v1.13.0
 # listed at the end. Many failures at once are no accident: then it is red at once.
 RUN_TESTS := $(GO) run gotest.tools/gotestsum@$(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
 
-.PHONY: test setup check build unit integration bench image clean
+.PHONY: test setup check build unit windows integration bench image clean
 
-test: setup check build unit integration
+test: setup check build unit windows integration
 
 setup:
 	integration/setup.sh
@@ -34,6 +34,11 @@ build:
 
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+
+# Windows programs under wine, in a prefix that the tests make. Without wine
+# and mingw they skip.
+windows:
+	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages="./winevents" -- -run='^TestWine' -timeout=20m
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

@@ -1,7 +1,14 @@
 // Both sides of the protocol as unmodified peers have them, after the documents:
 //
-//     peer asked PIDFILE [STOP_MS [LINGER_MS [POLL_MS]]]   program B
-//     peer ask PIDFILE                                     program A
+//     peer asked PIDFILE [OPTION=VALUE...]   program B
+//     peer ask PIDFILE [OPTION=VALUE...]     program A
+//     peer serve PIDFILE [OPTION=VALUE...]   program A, which is program B from then on
+//     peer squat PIDFILE                     a stranger that sets the confirmation of program B, and lives on
+//
+// OPTIONs: stop, linger, poll, hold, late, limit (milliseconds), mode (good,
+// ignore, silent, crash, wrong, unmarked), prefix (of the events' names),
+// segment (the name of the shared memory), file (what backs it) and port (of
+// 127.0.0.1, which is kept through the lingering).
 //
 // It says on stdout what happens, as the Go programs beside it do.
 #include <windows.h>
@@ -11,12 +18,30 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <string>
 #include <thread>
 
+#include "segment.h"
+
+static std::map<std::string, std::string> options = {
+    {"stop", "200"}, {"linger", "10000"}, {"poll", "10"}, {"hold", "50"}, {"late", "0"}, {"limit", "10000"},
+    {"mode", "good"}, {"prefix", ""}, {"segment", ""}, {"file", ""}, {"port", "0"},
+};
+
+// idOf is the process that a pid file names; 0: none.
+static DWORD idOf(const std::string &pidFile)
+{
+    std::ifstream in(pidFile);
+    std::string content;
+    return in >> content ? std::strtoul(content.c_str(), nullptr, 10) : 0;
+}
+
+static DWORD number(const char *option) { return std::strtoul(options[option].c_str(), nullptr, 10); }
+
 static std::string name(const char *signal, DWORD pid)
 {
-    return std::string("NFServer_") + signal + "_" + std::to_string(pid);
+    return options["prefix"] + "NFServer_" + signal + "_" + std::to_string(pid);
 }
 
 static void say(const std::string &line)
@@ -28,11 +53,9 @@ static void say(const std::string &line)
 // Program A: 0 the predecessor has confirmed or is gone, -1 it has not in time.
 static int killPredecessor(const std::string &pidFile)
 {
-    std::ifstream in(pidFile);
-    std::string content;
-    if (!(in >> content))
+    DWORD pid = idOf(pidFile);
+    if (pid == 0)
         return 0;
-    DWORD pid = std::strtoul(content.c_str(), nullptr, 10);
     HANDLE process = OpenProcess(SYNCHRONIZE, FALSE, pid);
     if (process == nullptr)
         return 0;
@@ -53,9 +76,34 @@ static int killPredecessor(const std::string &pidFile)
     return got == WAIT_OBJECT_0 ? 0 : -1;
 }
 
+static int squat(const std::string &pidFile)
+{
+    HANDLE success = CreateEventA(nullptr, FALSE, FALSE, name("KillSuccess", idOf(pidFile)).c_str());
+    if (success == nullptr || !SetEvent(success))
+        return 1;
+    say("squatting");
+    Sleep(INFINITE);
+    return 0;
+}
+
+// bind takes a port of 127.0.0.1 until the process ends.
+static bool bindPort(int port)
+{
+    WSADATA data;
+    WSAStartup(MAKEWORD(2, 2), &data);
+    SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return bind(s, reinterpret_cast<sockaddr *>(&address), sizeof address) == 0 && listen(s, 16) == 0;
+}
+
 // Program B.
 struct Server {
     DWORD pid = GetCurrentProcessId();
+    std::string mode = options["mode"];
+    Segment segment;
     std::atomic<bool> stopping{false}, killing{false}, running{true};
 
     void check(const char *signal, const std::function<void()> &callback)
@@ -70,64 +118,89 @@ struct Server {
         CloseHandle(event);
     }
 
-    void watch(DWORD pollMs)
+    void watch()
     {
         while (running) {
-            check("Reload", [] { say("reload"); });
-            check("Stop", [this] { stopping = true; });
-            check("Quit", [this] { stopping = killing = true; });
-            check("Kill", [this] { stopping = killing = true; });
-            Sleep(pollMs);
+            if (mode != "ignore") {
+                check("Reload", [] { say("reload"); });
+                check("Stop", [this] { stopping = true; });
+                check("Quit", [this] { stopping = killing = true; });
+                check("Kill", [this] { stopping = killing = true; });
+            }
+            Sleep(number("poll"));
         }
     }
 
-    int confirm(DWORD lingerMs)
+    int confirm()
     {
-        HANDLE success = CreateEventA(nullptr, FALSE, FALSE, name("KillSuccess", pid).c_str());
+        HANDLE success = CreateEventA(nullptr, FALSE, FALSE, name("KillSuccess", mode == "wrong" ? pid + 4 : pid).c_str());
         if (success == nullptr)
             return -1;
         SetEvent(success);
-        Sleep(50);
+        if (mode == "crash")
+            end();
+        Sleep(number("hold"));
         CloseHandle(success);
         say("confirmed");
-        Sleep(lingerMs);
+        Sleep(number("linger"));
         return 0;
     }
 
-    int serve(const std::string &pidFile, DWORD stopMs, DWORD lingerMs, DWORD pollMs)
+    // end is a crash.
+    void end() { TerminateProcess(GetCurrentProcess(), 3); }
+
+    int serve(const std::string &pidFile)
     {
-        std::thread watcher([this, pollMs] { watch(pollMs); });
+        if (!segment.open(options["segment"], options["file"]))
+            return 1;
+        if (number("port") != 0 && !bindPort(number("port")))
+            return 1;
+        std::thread watcher([this] { watch(); });
         std::ofstream(pidFile) << pid;
         say("ready " + std::to_string(pid));
-        while (!stopping)
+        while (!stopping) {
+            segment.write();
             Sleep(1);
+        }
         say(killing ? "stopping Kill" : "stopping Stop");
-        Sleep(stopMs < 10000 ? stopMs : 10000);
+        if (mode == "silent")
+            end();
+        for (DWORD began = GetTickCount(), stop = std::min(number("stop"), number("limit")); GetTickCount() - began < stop; Sleep(1))
+            segment.write();
+        Sleep(number("late"));
+        if (mode != "unmarked")
+            segment.save(pid);
         running = false;
         watcher.join();
-        int failed = killing ? confirm(lingerMs) : 0;
+        int failed = killing ? confirm() : 0;
         say("exit");
         return failed ? 1 : 0;
     }
 };
 
-static DWORD number(int argc, char **argv, int i, DWORD standard)
-{
-    return i < argc ? std::strtoul(argv[i], nullptr, 10) : standard;
-}
-
 int main(int argc, char **argv)
 {
     std::string role = argc > 2 ? argv[1] : "";
-    if (role == "ask") {
+    bool known = true;
+    for (int i = 3; i < argc; i++) {
+        std::string option = argv[i];
+        size_t is = option.find('=');
+        known = known && is != std::string::npos && options.count(option.substr(0, is));
+        if (known)
+            options[option.substr(0, is)] = option.substr(is + 1);
+    }
+    if (!known || (role != "ask" && role != "asked" && role != "serve" && role != "squat")) {
+        std::fprintf(stderr, "usage: peer ask|asked|serve|squat PIDFILE [OPTION=VALUE...]\n");
+        return 2;
+    }
+    if (role == "squat")
+        return squat(argv[2]);
+    if (role != "asked") {
         int failed = killPredecessor(argv[2]);
         say(failed ? "result timeout" : "result confirmed");
-        return failed ? 1 : 0;
+        if (failed || role == "ask")
+            return failed ? 1 : 0;
     }
-    if (role == "asked") {
-        Server server;
-        return server.serve(argv[2], number(argc, argv, 3, 200), number(argc, argv, 4, 10000), number(argc, argv, 5, 10));
-    }
-    std::fprintf(stderr, "usage: peer asked PIDFILE [STOP_MS [LINGER_MS [POLL_MS]]] | peer ask PIDFILE\n");
-    return 2;
+    Server server;
+    return server.serve(argv[2]);
 }
