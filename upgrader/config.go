@@ -79,6 +79,7 @@ type Config struct {
 
 	StopSignal   syscall.Signal       // asks the server to quit at a full stop
 	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
+	Quit         Quit                 // asks a server to quit in place of both signals; nil: the signals
 	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
 	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
 	DrainTimeout time.Duration        // as StopTimeout, for a predecessor that drains; 0: StopTimeout

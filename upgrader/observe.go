@@ -25,6 +25,7 @@ const (
 	EventReady     = "ready"     // a generation is ready
 	EventSteered   = "steered"   // new connections go to a generation
 	EventLeaving   = "leaving"   // a predecessor was asked to quit
+	EventConfirmed = "confirmed" // it has saved and lingers: its successor may start
 	EventKilled    = "killed"    // a generation was killed at its deadline
 	EventGone      = "gone"      // no process of a generation is left
 	EventSwapping  = "swapping"  // a swap begins

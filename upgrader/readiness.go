@@ -69,7 +69,7 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	switch {
 	case notifies:
 		return nil
-	case s.streams(g):
+	case s.streams(g) && s.set.Separate():
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
 	case s.intercepts:
 		return nil

@@ -52,10 +52,11 @@ func (s *Service) begin(g *generation) {
 	s.start(g)
 }
 
-// alone reports whether no process of another generation than g is left.
+// alone reports whether no process of another generation than g is left, but
+// those that have confirmed that they write no more.
 func (s *Service) alone(g *generation) bool {
 	for _, other := range s.generations {
-		if other != g {
+		if other != g && !other.confirmed {
 			return false
 		}
 	}
@@ -122,6 +123,7 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		return l, err
 	}
 	order := launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
+	order.Cgroup = s.group(g)
 	g.recipe.order(&order)
 	if u := s.config.User; u != nil {
 		order.Uid, order.Gid, order.Groups = &u.Uid, &u.Gid, u.Groups
@@ -137,14 +139,13 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	guest := make([]dialect.Lane, 0, len(lanes))
 	numbers := s.config.numbers(len(lanes))
 	for i, lane := range lanes {
-		f, err := lane.Dup()
-		if err != nil {
-			return l, fmt.Errorf("upgrader: pass %s: %w", lane.Claim().Address(), err)
-		}
-		defer f.Close()
-		order.Files = append(order.Files, launch.Passed{File: f, Number: numbers[i]})
 		a := lane.Claim().Address()
-		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: numbers[i]})
+		number, passed, err := pass(&order, lane, numbers[i])
+		if err != nil {
+			return l, fmt.Errorf("upgrader: pass %s: %w", a, err)
+		}
+		defer passed()
+		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: number})
 	}
 	stderr := s.config.Stderrs
 	if s.config.Stderr != StderrInherit {
@@ -180,7 +181,7 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 	}
 	l.filter = filter
 	l.main = s.identify(g.run, l.child.Pid)
-	l.members = process.NewMembers(l.main, "", marks(s.mark, g.number)...)
+	l.members = process.NewMembers(l.main, order.Cgroup, marks(s.mark, g.number)...)
 	return l, nil
 }
 
@@ -308,6 +309,9 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
 	path := filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
 	n, err := notify.Listen(path)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil // there is no such thing here, and nobody expects it
+	}
 	if err != nil || s.config.User == nil {
 		return n, err
 	}
@@ -340,7 +344,9 @@ func (s *Service) launched(g *generation, l launchedAs) {
 			s.mainEnded(g)
 		})
 	})
-	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	if l.notify != nil {
+		s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	}
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}

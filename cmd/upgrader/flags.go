@@ -34,6 +34,7 @@ type flags struct {
 	logFormat, logLevel                  string
 	http, httpToken                      string
 	id, zone, kind                       string
+	system                               systemFlags
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -49,7 +50,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
 	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
 	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
-	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
+	set.StringVar(&f.dialects, "dialect", defaultDialects, "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
 	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit (0: do not wait for what is in flight)")
@@ -82,6 +83,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API")
 	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API")
 	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	f.system.register(set)
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -168,6 +170,9 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	}
 	if len(c.Listen) == 0 && c.Intercept == upgrader.InterceptOff && c.Ready.Kind == ready.Accept {
 		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
+	}
+	if err := f.system.parse(&c); err != nil {
+		return c, err
 	}
 	return c, f.place(&c)
 }

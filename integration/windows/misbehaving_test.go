@@ -1,4 +1,4 @@
-package winevents
+package windows
 
 import (
 	"fmt"
@@ -73,7 +73,7 @@ func testMisbehaving(t *testing.T, w *wine) {
 				t.Fatal(err)
 			}
 			meta := fmt.Sprintf(`{"pid":%s,"created":"2001-02-03T04:05:06Z"}`, text)
-			if err := os.WriteFile(s.pidFile+sidecar, []byte(meta), 0o644); err != nil {
+			if err := os.WriteFile(s.pidFile+".meta", []byte(meta), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, says: []string{"result nobody"}},

@@ -1,4 +1,4 @@
-package winevents
+package windows
 
 import "testing"
 
@@ -8,5 +8,6 @@ func TestWine(t *testing.T) {
 	w := newWine(t)
 	t.Run("Interop", func(t *testing.T) { testInterop(t, w) })
 	t.Run("Misbehaving", func(t *testing.T) { testMisbehaving(t, w) })
+	t.Run("Upgrader", func(t *testing.T) { testUpgrader(t, w) })
 	t.Run("Swaps", func(t *testing.T) { testSwaps(t, w) })
 }

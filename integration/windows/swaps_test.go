@@ -1,4 +1,4 @@
-package winevents
+package windows
 
 import (
 	"path/filepath"
@@ -49,3 +49,6 @@ func testSwaps(t *testing.T, w *wine) {
 		})
 	}
 }
+
+// clean makes a test's name fit for an object: backslashes separate.
+func clean(name string) string { return strings.NewReplacer("/", "_", `\`, "_").Replace(name) }

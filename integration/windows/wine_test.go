@@ -1,4 +1,4 @@
-package winevents
+package windows
 
 import (
 	"bufio"
@@ -47,8 +47,8 @@ func newWine(t *testing.T) *wine {
 			t.Fatalf("%s: %v\n%s", name, err, out)
 		}
 	}
-	build("go", "build", "-o", w.dir, "./testdata/asked", "./testdata/asking", "./testdata/holding")
-	build("go", "test", "-c", "-o", filepath.Join(w.dir, "winevents.test.exe"), ".")
+	build("go", "build", "-o", w.dir, "../../cmd/upgrader", "./testdata/guest", "./testdata/asked", "./testdata/asking", "./testdata/holding")
+	build("go", "test", "-c", "-o", filepath.Join(w.dir, "winevents.test.exe"), "../../winevents")
 	build(compiler, "-std=c++17", "-O2", "-Wall", "-static", "-o", filepath.Join(w.dir, "peer.exe"), "testdata/peer.cpp", "-lws2_32")
 	return w
 }

@@ -1,4 +1,4 @@
-package winevents
+package windows
 
 import "testing"
 

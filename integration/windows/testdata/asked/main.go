@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/upgrader/upgrader/integration/windows/testdata/segment"
 	"github.com/upgrader/upgrader/winevents"
-	"github.com/upgrader/upgrader/winevents/testdata/segment"
 )
 
 type server struct {

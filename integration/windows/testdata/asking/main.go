@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/upgrader/upgrader/integration/windows/testdata/segment"
 	"github.com/upgrader/upgrader/winevents"
-	"github.com/upgrader/upgrader/winevents/testdata/segment"
 )
 
 type successor struct {

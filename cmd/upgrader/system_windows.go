@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/pflag"
+
+	"github.com/upgrader/upgrader/upgrader"
+	"github.com/upgrader/upgrader/upgrader/ready"
+	"github.com/upgrader/upgrader/winevents"
+)
+
+// A handle keeps its number in a child: dialects that count descriptors from
+// 3 on mean nothing here.
+const defaultDialects = "server-starter"
+
+// systemFlags are those of Windows.
+type systemFlags struct{ ask string }
+
+func (f *systemFlags) register(set *pflag.FlagSet) {
+	set.StringVar(&f.ask, "ask", "console", "how the server is asked to quit: `console|events`: by CTRL_BREAK, or by the named events NFServer_Kill_PID (in a swap) and NFServer_Stop_PID")
+}
+
+func (f *systemFlags) parse(c *upgrader.Config) error {
+	type way string
+	ask, err := oneOf("ask", f.ask, way("console"), way("events"))
+	if err != nil {
+		return err
+	}
+	if ask == "events" {
+		c.Quit = upgrader.QuitByEvents(winevents.Times{})
+	}
+	switch c.Ready.Kind {
+	case ready.Notify, ready.Listen, ready.Accept:
+		return errors.New("--ready " + string(c.Ready.Kind) + ": there is no such thing on Windows: give delay, tcp, http or exec")
+	}
+	switch {
+	case c.Intercept == upgrader.InterceptOn:
+		return errors.New("--intercept on: a bind can be taken over on Linux only")
+	case c.User != nil || c.Umask != nil:
+		return errors.New("--user and --umask are not for Windows")
+	}
+	c.Intercept = upgrader.InterceptOff
+	return nil
+}
