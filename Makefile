@@ -33,12 +33,12 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 unit:
-	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -vE '/integration(/windows)?$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
 
 # Windows programs under wine, in a prefix that the tests make. Without wine
 # and mingw they skip.
 windows:
-	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages="./winevents" -- -run='^TestWine' -timeout=20m
+	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages=./integration/windows -- -timeout=20m
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

@@ -18,6 +18,14 @@ func pass(o *launch.Order, lane *listener.Lane, _ int) (number int, passed func(
 	return int(h), release, nil
 }
 
+// furnish adds what a server finds on Windows alone.
+func (s *Service) furnish(g *generation, o *launch.Order, lanes []*listener.Lane) error {
+	if err := s.readyEvent(g, o); err != nil {
+		return err
+	}
+	return s.handOver(g, o, lanes)
+}
+
 // group is the name of the job object of g.
 func (s *Service) group(g *generation) string {
 	return fmt.Sprintf("upgrader-%s-%d", s.mark, g.number)

@@ -122,20 +122,24 @@ func (s *Service) heard(g *generation, m notify.Message) {
 		if m.MainPID != 0 && m.MainPID != g.pid() {
 			s.mainIs(g, m.MainPID)
 		}
-		if !m.Ready {
-			return
-		}
-		g.notified = true
-		if g.recipe != nil {
-			g.recipe.notifies = true
-		}
-		if g == s.starting || g == s.serving {
-			s.notifies = true // its successors will too
-		}
-		if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
-			s.becameReady(g)
+		if m.Ready {
+			s.saidReady(g)
 		}
 	})
+}
+
+// saidReady is told when g itself has said that it is ready.
+func (s *Service) saidReady(g *generation) {
+	g.notified = true
+	if g.recipe != nil {
+		g.recipe.notifies = true
+	}
+	if g == s.starting || g == s.serving {
+		s.notifies = true // its successors will too
+	}
+	if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
+		s.becameReady(g)
+	}
 }
 
 // mainIs makes the process that MAINPID= names the main one, if it is of g.

@@ -160,6 +160,9 @@ func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
 		}
 	}
 	s.environment(g, &order, guest, l.notify)
+	if err := s.furnish(g, &order, lanes); err != nil {
+		return l, err
+	}
 	if err := s.lend(g, &order); err != nil {
 		return l, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/upgrader/upgrader/listener/dialect"
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/ready"
 	"github.com/upgrader/upgrader/winevents"
@@ -31,8 +32,15 @@ func (f *systemFlags) parse(c *upgrader.Config) error {
 		c.Quit = upgrader.QuitByEvents(winevents.Times{})
 	}
 	switch c.Ready.Kind {
-	case ready.Notify, ready.Listen, ready.Accept:
-		return errors.New("--ready " + string(c.Ready.Kind) + ": there is no such thing on Windows: give delay, tcp, http or exec")
+	case ready.Listen, ready.Accept:
+		return errors.New("--ready " + string(c.Ready.Kind) + ": it cannot be seen on Windows: give notify (UPGRADER_READY_EVENT), delay, tcp, http or exec")
+	}
+	for _, d := range c.Dialects {
+		switch d.Name() {
+		case "server-starter", dialect.Systemfd, "none":
+		default:
+			return errors.New("--dialect " + d.Name() + ": it counts descriptors, which Windows does not have: want server-starter, systemfd or none")
+		}
 	}
 	switch {
 	case c.Intercept == upgrader.InterceptOn:

@@ -82,7 +82,7 @@ func testMisbehaving(t *testing.T, w *wine) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir, segment := w.folder(t), clean(t.Name())
-			fill := strings.NewReplacer("FILE", w.path(filepath.Join(dir, "memory")), "PORT", strconv.Itoa(freePort(t)))
+			fill := strings.NewReplacer("FILE", w.path(filepath.Join(dir, "memory")), "PORT", w.port(t))
 			pidFile := filepath.Join(dir, "server.pid")
 			options := strings.Fields("segment=" + segment + " stop=100 linger=1000 " + fill.Replace(test.server))
 			s := w.start(t, "peer.exe", append([]string{"asked", w.path(pidFile)}, options...)...)
@@ -117,15 +117,17 @@ func (g *guest) writePid(text string) {
 	}
 }
 
-// freePort is one that the system does not give out by itself.
-func freePort(t *testing.T) int {
-	for port := 25000 + os.Getpid()%1000; port < 32000; port++ {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+// port is one that nobody else of this test gets and that the system does not
+// give out by itself.
+func (w *wine) port(t *testing.T) string {
+	for range 1000 {
+		port := strconv.Itoa(25000 + int(w.ports.Add(1)+int32(os.Getpid()%100)*50)%7000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 		if err == nil {
 			_ = l.Close()
 			return port
 		}
 	}
 	t.Fatal("no port is free")
-	return 0
+	return ""
 }

@@ -10,12 +10,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // wine is a prefix of its own with everything built.
-type wine struct{ dir string }
+type wine struct {
+	dir   string
+	ports atomic.Int32 // given out
+}
 
 func newWine(t *testing.T) *wine {
 	if os.Getenv("UPGRADER_TEST_WINE") != "1" {
@@ -77,9 +81,9 @@ type guest struct {
 }
 
 func (w *wine) start(t *testing.T, program string, args ...string) *guest {
-	g := &guest{T: t, what: program, cmd: w.command(t, program, args...), lines: make(chan string, 1000), ended: make(chan error, 1)}
+	g := &guest{T: t, what: program, cmd: w.command(t, program, args...), lines: make(chan string, 100000), ended: make(chan error, 1)}
 	r, stdout := io.Pipe()
-	g.cmd.Stdout = stdout
+	g.cmd.Stdout, g.cmd.Stderr = stdout, stdout
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -134,20 +138,32 @@ func (w *wine) ask(t *testing.T, kind string, server *guest, args ...string) *gu
 // await waits for a line that begins so.
 func (g *guest) await(prefix string) {
 	g.Helper()
+	g.awaitLine(prefix, strings.HasPrefix)
+}
+
+// awaitPart waits for a line with that in it, and gives it.
+func (g *guest) awaitPart(part string) string {
+	g.Helper()
+	return g.awaitLine(part, strings.Contains)
+}
+
+func (g *guest) awaitLine(what string, is func(line, what string) bool) string {
+	g.Helper()
 	var seen []string
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line, ok := <-g.lines:
 			if !ok {
-				g.Fatalf("%s ended before %q; it said %q", g.what, prefix, seen)
+				g.Fatalf("%s ended before %q; it said\n%s", g.what, what, strings.Join(seen, "\n"))
 			}
-			if strings.HasPrefix(line, prefix) {
-				return
+			if is(line, what) {
+				return line
 			}
 			seen = append(seen, line)
 		case <-deadline:
-			g.Fatalf("%s: no %q; it said %q", g.what, prefix, seen)
+			g.Fatalf("%s: no %q; it said\n%s", g.what, what, strings.Join(seen, "\n"))
+			return ""
 		}
 	}
 }
@@ -159,9 +175,9 @@ func (g *guest) end(code int) {
 	case err := <-g.ended:
 		g.ended <- err
 		if got := g.cmd.ProcessState.ExitCode(); got != code {
-			g.Errorf("%s: %v, exit code %d, want %d", g.what, err, got, code)
+			g.Errorf("%s: %v, exit code %d, want %d; it said\n%s", g.what, err, got, code, g.rest())
 		}
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		g.Fatalf("%s does not end", g.what)
 	}
 }
@@ -169,4 +185,13 @@ func (g *guest) end(code int) {
 func (g *guest) kill() {
 	_ = g.cmd.Process.Kill() // it may be gone by itself
 	g.ended <- <-g.ended
+}
+
+// rest is what an ended program has said and nobody has awaited.
+func (g *guest) rest() string {
+	var said []string
+	for line := range g.lines {
+		said = append(said, line)
+	}
+	return strings.Join(said, "\n")
 }

@@ -59,7 +59,11 @@ func writeKey(path string, k keyFile) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	descriptor, err := windows.SecurityDescriptorFromString("D:P(A;;FA;;;OW)(A;;FA;;;SY)")
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return nil, fmt.Errorf("GetTokenInformation: %w", err)
+	}
+	descriptor, err := windows.SecurityDescriptorFromString("D:P(A;;FA;;;" + user.User.Sid.String() + ")(A;;FA;;;SY)")
 	if err != nil {
 		return nil, fmt.Errorf("security descriptor: %w", err)
 	}

@@ -16,24 +16,22 @@ type Instruction struct {
 	K      uint32
 }
 
-// Main has nothing to do: there is no shim on this system.
-func Main() {}
-
 // Ignored are none: there are no such signals here.
 func Ignored() []syscall.Signal { return nil }
 
 // Shim stands for the command that Exec is going to start.
 type Shim struct {
-	ctx  context.Context
-	once sync.Once
+	ctx   context.Context
+	order Order
+	once  sync.Once
 }
 
-// New forks nothing on this system. ctx covers the time until Exec has returned.
-func New(ctx context.Context) (*Shim, error) {
+// New forks nothing on this system: files and handles are lent until Exec returns. ctx covers the time until then.
+func New(ctx context.Context, o Order) (*Shim, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("launch: start: %w", err)
+		return nil, &ExecError{Step: StepReceive, Path: o.Path, Err: context.Cause(ctx)}
 	}
-	return &Shim{ctx: ctx}, nil
+	return &Shim{ctx: ctx, order: o}, nil
 }
 
 // Pid is 0: nothing was forked.
@@ -43,14 +41,18 @@ func (s *Shim) Pid() int { return 0 }
 func (s *Shim) Discard() { s.once.Do(func() {}) }
 
 // Exec starts the command. What cannot be ordered on this system is an error that matches errors.ErrUnsupported.
-func (s *Shim) Exec(o Order) (*Child, error) {
+func (s *Shim) Exec(f Filter) (*Child, error) {
 	child, err := (*Child)(nil), errors.New("launch: used already")
 	s.once.Do(func() {
 		if err = s.ctx.Err(); err != nil {
-			err = &ExecError{Step: StepReceive, Path: o.Path, Err: err}
+			err = &ExecError{Step: StepReceive, Path: s.order.Path, Err: err}
 			return
 		}
-		child, err = start(o)
+		if len(f.Program) > 0 {
+			err = &ExecError{Step: StepFilter, Err: fmt.Errorf("%w on Windows", errors.ErrUnsupported)}
+			return
+		}
+		child, err = start(s.order)
 	})
 	return child, err
 }
@@ -58,7 +60,7 @@ func (s *Shim) Exec(o Order) (*Child, error) {
 // check refuses what this system does not have.
 func (o *Order) check() error {
 	for field, asked := range map[string]bool{
-		"filter": len(o.Filter) > 0, "umask": o.Umask != nil, "user and group": o.Uid != nil || o.Gid != nil || len(o.Groups) > 0,
+		"umask": o.Umask != nil, "user and group": o.Uid != nil || o.Gid != nil || len(o.Groups) > 0,
 		"held file": o.Held != nil, "ignored signals": len(o.Ignore) > 0, "terminal": o.Terminal != nil,
 		"variables with the pid, as systemd's dialect has them": len(o.PidVariables) > 0,
 	} {

@@ -51,6 +51,9 @@ func run(own string, linger time.Duration, deaf bool) error {
 		return err
 	}
 	if deaf {
+		if err := winevents.SayReady(); err != nil {
+			return err
+		}
 		s.serve()
 	}
 	asked, err := winevents.NewAsked(winevents.AskedConfig{
@@ -70,6 +73,9 @@ func run(own string, linger time.Duration, deaf bool) error {
 	}
 	defer asked.Close()
 	go s.serve()
+	if err := winevents.SayReady(); err != nil {
+		return err
+	}
 	fmt.Fprintln(os.Stderr, "serving", os.Getenv("UPGRADER_GENERATION"))
 	return asked.Run(context.Background())
 }

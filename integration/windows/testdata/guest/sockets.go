@@ -14,29 +14,32 @@ import (
 )
 
 // winsock are the calls that x/sys does not have.
-type winsock struct{ accept, poll, ioctl *windows.LazyProc }
+type winsock struct{ accept, choose, ioctl *windows.LazyProc }
 
 func newWinsock() winsock {
 	dll := windows.NewLazySystemDLL("ws2_32.dll")
-	return winsock{dll.NewProc("accept"), dll.NewProc("WSAPoll"), dll.NewProc("ioctlsocket")}
+	return winsock{dll.NewProc("accept"), dll.NewProc("select"), dll.NewProc("ioctlsocket")}
 }
 
-// pollFd is WSAPOLLFD.
-type pollFd struct {
-	handle          windows.Handle
-	events, revents int16
+// set is fd_set with one in it.
+type set struct {
+	count  uint32
+	handle [64]windows.Handle
 }
+
+// timeval is that of winsock: its long has four bytes.
+type timeval struct{ seconds, micros int32 }
 
 const (
-	pollIn   = 0x0300 // POLLRDNORM | POLLRDBAND
 	fionbio  = 0x8004667e
 	interval = 20 * time.Millisecond
 )
 
 // waiting reports whether somebody waits to be accepted, after a moment.
 func (w winsock) waiting(listener windows.Handle) bool {
-	p := pollFd{handle: listener, events: pollIn}
-	n, _, _ := w.poll.Call(uintptr(unsafe.Pointer(&p)), 1, uintptr(interval/time.Millisecond))
+	readable := set{count: 1, handle: [64]windows.Handle{listener}}
+	patience := timeval{micros: int32(interval / time.Microsecond)}
+	n, _, _ := w.choose.Call(0, uintptr(unsafe.Pointer(&readable)), 0, 0, uintptr(unsafe.Pointer(&patience)))
 	return int32(n) > 0
 }
 
@@ -139,6 +142,9 @@ func fromServer(address, secret string) (windows.Handle, error) {
 		return 0, fmt.Errorf("connect to the socket server: %w", err)
 	}
 	if err := send(h, secret+"|"+strconv.Itoa(os.Getpid())); err != nil {
+		return 0, err
+	}
+	if err := windows.Shutdown(h, windows.SHUT_WR); err != nil {
 		return 0, err
 	}
 	var info windows.WSAProtocolInfo
