@@ -69,7 +69,8 @@ type Config struct {
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
 
-	Memory *Memory // the segment that generations share; nil: none
+	Memory  *Memory  // the segment that generations share; nil: none
+	Section *Section // the section of Windows that they share; nil: none
 
 	Ready        ready.Spec    // what proves readiness
 	ReadyTimeout time.Duration // then a start has failed
@@ -166,6 +167,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.Memory.check(c); err != nil {
+		return err
+	}
+	if err := c.Section.check(c); err != nil {
 		return err
 	}
 	if c.ReadyTimeout == 0 {

@@ -54,6 +54,11 @@ func (s *Service) open() error {
 	if err := s.openMemory(); err != nil {
 		return err
 	}
+	if d := s.config.Section; d != nil && d.Size > 0 {
+		if s.section, err = createSection(d); err != nil {
+			return err
+		}
+	}
 	if len(found.Generations) == 0 {
 		s.sweep()
 	}

@@ -353,6 +353,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}
+	s.keepSection(g)
 	s.save()
 	s.writeStatusFile()
 	if g.phase == phaseDying || s.state.ending() {

@@ -92,6 +92,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 func (f *flags) parse(command []string) (upgrader.Config, error) {
 	c := f.config
 	c.Command = command
+	if err := f.system.section(f, &c); err != nil {
+		return c, err
+	}
 	for _, spec := range f.listen {
 		for _, one := range strings.Fields(spec) { // in the environment: blanks between
 			a, err := listener.ParseAddress(one)

@@ -15,3 +15,6 @@ type systemFlags struct{}
 
 func (*systemFlags) register(*pflag.FlagSet)      {}
 func (*systemFlags) parse(*upgrader.Config) error { return nil }
+
+// section has nothing to take: sections are Windows'.
+func (*systemFlags) section(*flags, *upgrader.Config) error { return nil }

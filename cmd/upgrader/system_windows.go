@@ -2,10 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/ready"
 	"github.com/upgrader/upgrader/winevents"
@@ -16,10 +20,44 @@ import (
 const defaultDialects = "server-starter"
 
 // systemFlags are those of Windows.
-type systemFlags struct{ ask string }
+type systemFlags struct {
+	ask string
+	dev bool
+}
 
 func (f *systemFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.ask, "ask", "console", "how the server is asked to quit: `console|events`: by CTRL_BREAK, or by the named events NFServer_Kill_PID (in a swap) and NFServer_Stop_PID")
+	set.BoolVar(&f.dev, "dev", false, "allow swaps of a section that the page file backs")
+	set.Lookup("shm").Usage = "keep a section that generations share, `SPEC`: section:NAME (the server creates it), section:NAME,size=64M (we do), section:NAME,size=64M,file=PATH (a file backs it)"
+}
+
+// section takes --shm, which means sections here.
+func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
+	if all.shm == "" {
+		if f.dev {
+			return errors.New("--dev is about a section: give --shm section:NAME")
+		}
+		return nil
+	}
+	text, file, _ := strings.Cut(all.shm, ",file=")
+	spec, err := shmbridge.ParseSpec(text)
+	if err != nil {
+		return fmt.Errorf("--shm: %w", err)
+	}
+	if spec.Kind != shmbridge.Section {
+		return fmt.Errorf("--shm %s: on Windows it has to be section:NAME", all.shm)
+	}
+	if file != "" {
+		if file, err = filepath.Abs(file); err != nil {
+			return fmt.Errorf("--shm: %w", err)
+		}
+	}
+	c.Section = &upgrader.Section{Name: spec.Name, Size: spec.Size, File: file, Dev: f.dev}
+	all.shm = ""
+	if all.strategy == "" {
+		all.strategy = string(upgrader.Exclusive)
+	}
+	return nil
 }
 
 func (f *systemFlags) parse(c *upgrader.Config) error {

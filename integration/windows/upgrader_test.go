@@ -3,6 +3,7 @@ package windows
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -37,6 +38,8 @@ func testUpgrader(t *testing.T, w *wine) {
 	t.Run("the successor crashes on probation", func(t *testing.T) { t.Parallel(); crashOnProbation(t, w) })
 	t.Run("the server does not hear", func(t *testing.T) { t.Parallel(); serverIsDeaf(t, w) })
 	t.Run("the upgrader is killed", func(t *testing.T) { t.Parallel(); upgraderKilled(t, w) })
+	t.Run("a section outlives a crash", func(t *testing.T) { t.Parallel(); sectionOutlives(t, w) })
+	t.Run("a section that a file backs outlives all", func(t *testing.T) { t.Parallel(); sectionInFile(t, w) })
 	t.Run("mistakes", func(t *testing.T) { t.Parallel(); mistakes(t, w) })
 }
 
@@ -180,17 +183,81 @@ func upgraderKilled(t *testing.T, w *wine) {
 	u := w.upgrade(t, []string{"--ready", "notify"})
 	u.ready()
 	u.kill()
+	u.awaitRefused()
+}
+
+// awaitRefused waits until the last process that had the socket is gone.
+func (u *upgrader) awaitRefused() {
+	u.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", u.address)
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			break // the last process that had the socket is gone
+			return
 		}
 		if err == nil {
 			_ = c.Close()
 		}
 		if time.Now().After(end) {
-			t.Fatal("the server lives on")
+			u.Fatal("the server lives on")
 		}
+	}
+}
+
+// found is what a generation found in the shared memory when it started.
+func (u *upgrader) found() (counter, foreign int) {
+	u.Helper()
+	line := u.awaitPart("found ")
+	if _, err := fmt.Sscanf(line, "found %d foreign %d", &counter, &foreign); err != nil {
+		u.Fatalf("%q: %v", line, err)
+	}
+	return counter, foreign
+}
+
+// sectionOutlives: the server creates it, the upgrader keeps it, so that the
+// next one finds what was there, after a crash and after a swap.
+func sectionOutlives(t *testing.T, w *wine) {
+	name := clean(t.Name())
+	u := w.upgrade(t, []string{"--ready", "notify", "--shm", "section:" + name}, "-segment", name)
+	if n, _ := u.found(); n != 0 {
+		t.Errorf("the first one found %d", n)
+	}
+	u.ready()
+	u.awaitPart("is kept")
+	u.do(1, "restart").awaitPart("--dev")
+	_ = u.get("/die")
+	if n, foreign := u.found(); n == 0 || foreign != 0 {
+		t.Errorf("after a crash: found %d, foreign %d", n, foreign)
+	}
+	u.stop()
+
+	u = w.upgrade(t, []string{"--ready", "notify", "--dev", "--shm", "section:" + name + "-dev"}, "-segment", name+"-dev")
+	u.ready()
+	u.awaitPart("is kept")
+	u.do(0, "restart")
+	if n, foreign := u.found(); n == 0 || foreign != 0 {
+		t.Errorf("after a swap: found %d, foreign %d", n, foreign)
+	}
+	u.stop()
+}
+
+// sectionInFile: the upgrader creates it, and it is there after everybody was
+// killed.
+func sectionInFile(t *testing.T, w *wine) {
+	name := clean(t.Name())
+	shm := "section:" + name + ",size=4096,file=" + w.path(filepath.Join(w.folder(t), "memory"))
+	for round := range 2 {
+		u := w.upgrade(t, []string{"--ready", "notify", "--shm", shm}, "-segment", name)
+		if n, _ := u.found(); (n == 0) != (round == 0) {
+			t.Errorf("round %d: found %d", round, n)
+		}
+		u.ready()
+		u.do(0, "restart")
+		if n, foreign := u.found(); n == 0 || foreign != 0 {
+			t.Errorf("round %d, after a swap: found %d, foreign %d", round, n, foreign)
+		}
+		u.ready()
+		u.kill()
+		u.awaitRefused()
 	}
 }
 
@@ -202,6 +269,8 @@ func mistakes(t *testing.T, w *wine) {
 		"--ready accept":    {"--ready", "accept"},
 		"--ask shouting":    {"--ask", "shouting"},
 		"--user":            {"--umask", "22"},
+		"--shm memfd":       {"--shm", "memfd:x,size=1M"},
+		"strategy":          {"--shm", "section:x", "--strategy", "overlap"},
 	} {
 		g := w.start(t, "upgrader.exe", append(args, "--state-dir", w.path(w.folder(t)), "--", "server.exe")...)
 		g.awaitPart(said)

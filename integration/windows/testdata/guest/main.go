@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/windows"
 
+	"github.com/upgrader/upgrader/integration/windows/testdata/segment"
 	"github.com/upgrader/upgrader/winevents"
 )
 
@@ -22,12 +23,13 @@ func main() {
 	fail := flag.String("fail", "", "a file: as long as it exists, do not start")
 	linger := flag.Duration("linger", -1, "how long to stay after the confirmation")
 	deaf := flag.Bool("deaf", false, "do not notice being asked")
+	name := flag.String("segment", "", "shared memory to count in")
 	flag.Parse()
 	if _, err := os.Stat(*fail); *fail != "" && err == nil {
 		fmt.Fprintln(os.Stderr, "told to fail")
 		os.Exit(3)
 	}
-	if err := run(*own, *linger, *deaf); err != nil {
+	if err := run(*own, *name, *linger, *deaf); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
@@ -41,7 +43,7 @@ type server struct {
 	stopped  chan struct{} // closed when nobody is accepted any more and all are answered
 }
 
-func run(own string, linger time.Duration, deaf bool) error {
+func run(own, name string, linger time.Duration, deaf bool) error {
 	h, err := socket(own)
 	if err != nil {
 		return err
@@ -55,6 +57,15 @@ func run(own string, linger time.Duration, deaf bool) error {
 			return err
 		}
 		s.serve()
+	}
+	if name != "" {
+		memory, err := segment.Open(name, true)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "found", memory.Counter(), "foreign", memory.Foreign())
+		memory.Begin()
+		go s.count(memory)
 	}
 	asked, err := winevents.NewAsked(winevents.AskedConfig{
 		Times: winevents.Times{Linger: linger},
@@ -78,6 +89,18 @@ func run(own string, linger time.Duration, deaf bool) error {
 	}
 	fmt.Fprintln(os.Stderr, "serving", os.Getenv("UPGRADER_GENERATION"))
 	return asked.Run(context.Background())
+}
+
+// count counts until it shall quit.
+func (s *server) count(memory *segment.Segment) {
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-time.After(time.Millisecond):
+			memory.Write()
+		}
+	}
 }
 
 // serve accepts until it shall quit. Clients that wait then are left to the
