@@ -38,7 +38,7 @@ unit:
 # Windows programs under wine, in a prefix that the tests make. Without wine
 # and mingw they skip.
 windows:
-	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages=./integration/windows -- -timeout=20m
+	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages=./integration/windows -- -timeout=35m
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

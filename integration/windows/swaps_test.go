@@ -27,7 +27,7 @@ func testSwaps(t *testing.T, w *wine) {
 				if kinds[i%len(kinds)] == "Go" {
 					next = w.start(t, "asked.exe", "-succeed", "-pidfile", w.path(pidFile), "-segment", segment, "-stop", "30ms", "-linger", "200ms")
 				} else {
-					next = w.start(t, "peer.exe", "serve", w.path(pidFile), "segment="+segment, "stop=30", "linger=200")
+					next = w.start(t, "peer.exe", "serve", w.path(pidFile), "segment="+segment, "stop=30", "linger=200", "wait=120000")
 				}
 				if last != nil {
 					last.await("stopping Kill")

@@ -5,7 +5,7 @@
 //     peer serve PIDFILE [OPTION=VALUE...]   program A, which is program B from then on
 //     peer squat PIDFILE                     a stranger that sets the confirmation of program B, and lives on
 //
-// OPTIONs: stop, linger, poll, hold, late, limit (milliseconds), mode (good,
+// OPTIONs: stop, linger, poll, hold, late, limit, wait (milliseconds), mode (good,
 // ignore, silent, crash, wrong, unmarked), prefix (of the events' names),
 // segment (the name of the shared memory), file (what backs it) and port (of
 // 127.0.0.1, which is kept through the lingering).
@@ -25,7 +25,7 @@
 #include "segment.h"
 
 static std::map<std::string, std::string> options = {
-    {"stop", "200"}, {"linger", "10000"}, {"poll", "10"}, {"hold", "50"}, {"late", "0"}, {"limit", "10000"},
+    {"stop", "200"}, {"linger", "10000"}, {"poll", "10"}, {"hold", "50"}, {"late", "0"}, {"limit", "10000"}, {"wait", "15000"},
     {"mode", "good"}, {"prefix", ""}, {"segment", ""}, {"file", ""}, {"port", "0"},
 };
 
@@ -71,7 +71,7 @@ static int killPredecessor(const std::string &pidFile)
     HANDLE success = CreateEventA(nullptr, FALSE, FALSE, name("KillSuccess", pid).c_str());
     if (success == nullptr)
         return 0;
-    DWORD got = WaitForSingleObject(success, 15000);
+    DWORD got = WaitForSingleObject(success, number("wait"));
     CloseHandle(success);
     return got == WAIT_OBJECT_0 ? 0 : -1;
 }
