@@ -54,6 +54,7 @@ type generation struct {
 	grace     context.Context    // ends when it is to be killed
 	hurry     context.CancelFunc
 	exited    chan struct{} // closed when its main process is gone
+	ahead     <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
 	begun     bool          // something of it may run: its end is told
 	ended     bool          // its main process is gone: exited is closed
 	asked     bool          // a goroutine waits for its end
@@ -116,6 +117,7 @@ func (g *generation) signal(sig syscall.Signal) error {
 // forget ends what belongs to a generation of which no process is left.
 func (s *Service) forget(g *generation) {
 	g.phase = phaseGone
+	s.disarm(g)
 	g.cancel()
 	g.recipe.release()
 	if g.tail != nil {

@@ -66,20 +66,21 @@ func (s *Service) alone(g *generation) bool {
 // start launches g, in a goroutine.
 func (s *Service) start(g *generation) {
 	g.begun = true
-	filter, errands := s.intercepts, s.errands(g)
+	filter, errands, ahead := s.intercepts, s.errands(g), g.ahead
+	g.ahead = nil
 	s.spawn(func() {
 		if err := s.runErrands(g, errands); err != nil {
 			s.tell(func() { s.notLaunched(g, err) })
 			return
 		}
-		l, err := s.launch(g, filter)
+		l, err := s.launch(g, ahead, filter)
 		if errors.Is(err, launch.ErrFilter) && s.config.Intercept != InterceptOn {
 			reason := err
 			s.tell(func() {
 				s.intercepts = false
 				s.note(g, "the server's own bind cannot be taken over, so its port is not kept: see upgrader doctor", reason)
 			})
-			l, err = s.launch(g, false)
+			l, err = s.launch(g, nil, false)
 		}
 		if err != nil {
 			s.neverRan(g)
@@ -115,77 +116,143 @@ func (s *Service) notLaunched(g *generation, err error) {
 	s.gone(g)
 }
 
-// launch makes the lanes, the environment and the process of g.
-func (s *Service) launch(g *generation, filter bool) (l launchedAs, err error) {
-	saved := s.saved() // if we are killed from now on, it is found
-	lanes, err := s.lanes(g)
+// armed is a start of which only the fork is missing: without a child of ours
+// it is certain, and quickly known, that nothing is left of a predecessor.
+type armed struct {
+	launchedAs
+	order launch.Order
+	lent  []func() // give back what the order was lent
+	err   error
+}
+
+// armAhead does for g what can be done while its predecessor still serves, so
+// that it does not count into the gap of an exclusive swap.
+func (s *Service) armAhead(g *generation) {
+	if s.memory != nil { // what it is told of the memory is known when the predecessor is gone
+		return
+	}
+	ahead := make(chan armed, 1)
+	g.ahead = ahead
+	s.spawn(func() { ahead <- s.arm(g) })
+}
+
+// disarm gives back what was done ahead for a g that is not started.
+func (s *Service) disarm(g *generation) {
+	ahead := g.ahead
+	if ahead == nil {
+		return
+	}
+	g.ahead = nil
+	s.spawn(func() {
+		if a := <-ahead; a.err == nil {
+			a.giveBack()
+			a.release()
+		}
+	})
+}
+
+// giveBack closes what the order does not need any more.
+func (a *armed) giveBack() {
+	for _, back := range a.lent {
+		back()
+	}
+}
+
+// launch makes a process of g from what was armed ahead, or from scratch.
+func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l launchedAs, err error) {
+	var a armed
+	if ahead != nil {
+		a = <-ahead
+	}
+	if ahead == nil || a.err != nil {
+		a = s.arm(g)
+	}
+	if a.err != nil {
+		return l, a.err
+	}
+	defer func() {
+		a.giveBack()
+		if err != nil {
+			a.release()
+		}
+	}()
+	shim, err := s.fork(g, a.order)
 	if err != nil {
 		return l, err
 	}
-	order := launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
+	var takeover launch.Filter
+	if a.filter = filter; filter {
+		takeover, a.learns = bindFilter(shim.Pid())
+	}
+	if a.child, err = shim.Exec(takeover); err != nil {
+		s.reaper.Forget(shim.Pid())
+		return l, err
+	}
+	a.main = s.identify(g.run, a.child.Pid)
+	a.members = process.NewMembers(a.main, a.order.Cgroup, marks(s.mark, g.number)...)
+	return a.launchedAs, nil
+}
+
+// arm makes the lanes, the environment and all else that a process of g gets.
+func (s *Service) arm(g *generation) (a armed) {
+	if a.err = s.tryArm(g, &a); a.err != nil {
+		a.giveBack()
+		a.release()
+	}
+	return a
+}
+
+func (s *Service) tryArm(g *generation, a *armed) (err error) {
+	saved := s.saved() // if we are killed from now on, it is found
+	lanes, err := s.lanes(g)
+	if err != nil {
+		return err
+	}
+	order := &a.order
+	*order = launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
 	order.Cgroup = s.group(g)
-	g.recipe.order(&order)
+	g.recipe.order(order)
 	if u := s.config.User; u != nil {
 		order.Uid, order.Gid, order.Groups = &u.Uid, &u.Gid, u.Groups
 	}
-	defer func() {
-		if err != nil {
-			l.release()
-		}
-	}()
-	if l.notify, err = s.notifySocket(g); err != nil {
-		return l, err
+	if a.notify, err = s.notifySocket(g); err != nil {
+		return err
 	}
 	guest := make([]dialect.Lane, 0, len(lanes))
 	numbers := s.config.numbers(len(lanes))
 	for i, lane := range lanes {
-		a := lane.Claim().Address()
-		number, passed, err := pass(&order, lane, numbers[i])
+		at := lane.Claim().Address()
+		number, back, err := pass(order, lane, numbers[i])
 		if err != nil {
-			return l, fmt.Errorf("upgrader: pass %s: %w", a, err)
+			return fmt.Errorf("upgrader: pass %s: %w", at, err)
 		}
-		defer passed()
-		guest = append(guest, dialect.Lane{Claim: a.Name, Spec: a.Spec, Network: a.Network, Fd: number})
+		a.lent = append(a.lent, back)
+		guest = append(guest, dialect.Lane{Claim: at.Name, Spec: at.Spec, Network: at.Network, Fd: number})
 	}
 	stderr := s.config.Stderrs
 	if s.config.Stderr != StderrInherit {
-		if l.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
-			return l, err
+		if a.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
+			return err
 		}
-		stderr = l.tail.File()
+		stderr = a.tail.File()
 	}
 	for n, f := range []*os.File{s.config.Stdin, s.config.Stdout, stderr} {
 		if !slices.Contains(numbers, n) {
 			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
 		}
 	}
-	s.environment(g, &order, guest, l.notify)
-	if err := s.furnish(g, &order, lanes); err != nil {
-		return l, err
+	s.environment(g, order, guest, a.notify)
+	if err := s.furnish(g, order, lanes); err != nil {
+		return err
 	}
-	if err := s.lend(g, &order); err != nil {
-		return l, err
-	}
-	shim, err := s.fork(g, order)
-	if err != nil {
-		return l, err
-	}
-	var takeover launch.Filter
-	if filter {
-		takeover, l.learns = bindFilter(shim.Pid())
+	if err := s.lend(g, order); err != nil {
+		return err
 	}
 	select {
 	case <-saved:
 	case <-s.run.Done():
 	}
-	if l.child, err = shim.Exec(takeover); err != nil {
-		s.reaper.Forget(shim.Pid())
-		return l, err
-	}
-	l.filter = filter
-	l.main = s.identify(g.run, l.child.Pid)
-	l.members = process.NewMembers(l.main, order.Cgroup, marks(s.mark, g.number)...)
-	return l, nil
+	return nil
 }
 
 // identify identifies a child of ours, which runs or is its own zombie until

@@ -154,6 +154,7 @@ func (s *Service) replace(g *generation) {
 	s.move(ExclusiveAsked)
 	s.swap.enter("settle", time.Now())
 	s.setFallback(predecessor.recipe)
+	s.armAhead(g)
 	s.retire(predecessor, phaseLeaving, func() {
 		s.serving = nil
 		s.move(PredecessorGone)
