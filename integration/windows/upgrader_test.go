@@ -219,11 +219,7 @@ func (u *upgrader) found() (counter, foreign int) {
 func sectionOutlives(t *testing.T, w *wine) {
 	name := clean(t.Name())
 	u := w.upgrade(t, []string{"--ready", "notify", "--shm", "section:" + name}, "-segment", name)
-	if n, _ := u.found(); n != 0 {
-		t.Errorf("the first one found %d", n)
-	}
-	u.ready()
-	u.awaitPart("is kept")
+	u.awaitAll("\tready\t", "is kept", "found 0 ")
 	u.do(1, "restart").awaitPart("--dev")
 	_ = u.get("/die")
 	if n, foreign := u.found(); n == 0 || foreign != 0 {
@@ -232,8 +228,7 @@ func sectionOutlives(t *testing.T, w *wine) {
 	u.stop()
 
 	u = w.upgrade(t, []string{"--ready", "notify", "--dev", "--shm", "section:" + name + "-dev"}, "-segment", name+"-dev")
-	u.ready()
-	u.awaitPart("is kept")
+	u.awaitAll("\tready\t", "is kept", "found 0 ")
 	u.do(0, "restart")
 	if n, foreign := u.found(); n == 0 || foreign != 0 {
 		t.Errorf("after a swap: found %d, foreign %d", n, foreign)
@@ -248,15 +243,14 @@ func sectionInFile(t *testing.T, w *wine) {
 	shm := "section:" + name + ",size=4096,file=" + w.path(filepath.Join(w.folder(t), "memory"))
 	for round := range 2 {
 		u := w.upgrade(t, []string{"--ready", "notify", "--shm", shm}, "-segment", name)
-		if n, _ := u.found(); (n == 0) != (round == 0) {
-			t.Errorf("round %d: found %d", round, n)
+		lines := u.awaitAll("\tready\t", "found ")
+		if none := strings.HasPrefix(lines[1], "found 0 "); none != (round == 0) {
+			t.Errorf("round %d: %s", round, lines[1])
 		}
-		u.ready()
 		u.do(0, "restart")
 		if n, foreign := u.found(); n == 0 || foreign != 0 {
 			t.Errorf("round %d, after a swap: found %d, foreign %d", round, n, foreign)
 		}
-		u.ready()
 		u.kill()
 		u.awaitRefused()
 	}

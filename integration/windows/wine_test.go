@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -145,6 +146,26 @@ func (g *guest) await(prefix string) {
 func (g *guest) awaitPart(part string) string {
 	g.Helper()
 	return g.awaitLine(part, strings.Contains)
+}
+
+// awaitAll waits for a line with each of them in it, in whatever order, and
+// gives those lines.
+func (g *guest) awaitAll(parts ...string) []string {
+	g.Helper()
+	lines := make([]string, len(parts))
+	missing := len(parts)
+	for missing > 0 {
+		line := g.awaitLine(strings.Join(parts, ", "), func(line, _ string) bool {
+			return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(line, part) })
+		})
+		for i, part := range parts {
+			if lines[i] == "" && strings.Contains(line, part) {
+				lines[i] = line
+				missing--
+			}
+		}
+	}
+	return lines
 }
 
 func (g *guest) awaitLine(what string, is func(line, what string) bool) string {
