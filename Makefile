@@ -13,9 +13,9 @@ GOTESTSUM   := v1.13.0
 # listed at the end. Many failures at once are no accident: then it is red at once.
 RUN_TESTS := $(GO) run gotest.tools/gotestsum@$(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
 
-.PHONY: test setup check build unit windows integration bench image clean
+.PHONY: test setup check build unit fuzz windows integration bench image clean
 
-test: setup check build unit windows integration
+test: setup check build unit fuzz windows integration
 
 setup:
 	integration/setup.sh
@@ -39,6 +39,10 @@ unit:
 # and mingw they skip.
 windows:
 	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages=./integration/windows -- -timeout=35m
+
+# Hostile input for the HTTP API, the control socket and the configuration file.
+fuzz:
+	GO=$(GO) integration/fuzz.sh
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

@@ -59,8 +59,10 @@ type generation struct {
 	ended     bool          // its main process is gone: exited is closed
 	asked     bool          // a goroutine waits for its end
 	confirmed bool          // it has saved and said so: its successor may start beside it
-	verdict   approval      // on the memory under it
-	then      func()        // runs in the loop when nothing of it is left
+	watchdog  watchdog
+	flip      *flip    // nil: it does not speak tableflip's dialect
+	verdict   approval // on the memory under it
+	then      func()   // runs in the loop when nothing of it is left
 }
 
 // newGeneration counts a start.
@@ -73,6 +75,9 @@ func (s *Service) newGeneration(r *recipe) *generation {
 	}
 	g.grace, g.hurry = context.WithCancel(run)
 	g.predecessor = s.serving.pid()
+	if s.state == Reverting && s.swap != nil { // a swap is under way still
+		g.predecessor = s.swap.from.pid()
+	}
 	s.generations[g.number] = g
 	return g
 }
@@ -126,7 +131,9 @@ func (s *Service) forget(g *generation) {
 	if g.notify != nil {
 		_ = g.notify.Close() // its directory is ours
 	}
+	g.flip.close()
 	delete(s.generations, g.number)
+	s.predecessorsGone()
 	s.observe(Event{What: EventGone, Generation: g.number, Pid: g.pid()})
 	s.save()
 }

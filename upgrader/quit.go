@@ -29,11 +29,11 @@ func (s *Service) quit(g *generation) {
 	if s.state.ending() {
 		reason = QuitStop
 	}
-	main := g.main
+	main, m := g.main, s.memory
 	s.spawn(func() {
 		confirmed, err := s.config.Quit(g.grace, main, reason)
 		if confirmed {
-			s.memoryEnded(g, true)
+			s.memoryEnded(m, g, true)
 		}
 		s.tell(func() {
 			switch {

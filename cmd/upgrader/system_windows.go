@@ -33,6 +33,9 @@ func (f *systemFlags) register(set *pflag.FlagSet) {
 
 // section takes --shm, which means sections here.
 func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
+	if all.profile != "" {
+		return fmt.Errorf("--profile %s: its servers, and their segments, are Linux's", all.profile)
+	}
 	if all.shm == "" {
 		if f.dev {
 			return errors.New("--dev is about a section: give --shm section:NAME")
@@ -83,6 +86,8 @@ func (f *systemFlags) parse(c *upgrader.Config) error {
 	switch {
 	case c.Intercept == upgrader.InterceptOn:
 		return errors.New("--intercept on: a bind can be taken over on Linux only")
+	case c.Watchdog != 0:
+		return errors.New("--watchdog: WATCHDOG=1 cannot be said on Windows, which has no notify socket")
 	case c.User != nil || c.Umask != nil:
 		return errors.New("--user and --umask are not for Windows")
 	}

@@ -264,6 +264,9 @@ func mistakes(t *testing.T, w *wine) {
 		"--ready accept":    {"--ready", "accept"},
 		"--ask shouting":    {"--ask", "shouting"},
 		"--user":            {"--umask", "22"},
+		"--profile nfshm":   {"--profile", "nfshm"},
+		"--watchdog":        {"--watchdog", "5s"},
+		"--daemon":          {"--daemon"},
 		"--shm memfd":       {"--shm", "memfd:x,size=1M"},
 		"strategy":          {"--shm", "section:x", "--strategy", "overlap"},
 	} {
