@@ -40,6 +40,7 @@ func testUpgrader(t *testing.T, w *wine) {
 	t.Run("the upgrader is killed", func(t *testing.T) { t.Parallel(); upgraderKilled(t, w) })
 	t.Run("a section outlives a crash", func(t *testing.T) { t.Parallel(); sectionOutlives(t, w) })
 	t.Run("a section that a file backs outlives all", func(t *testing.T) { t.Parallel(); sectionInFile(t, w) })
+	t.Run("services of a file", func(t *testing.T) { t.Parallel(); servicesOfFile(t, w) })
 	t.Run("mistakes", func(t *testing.T) { t.Parallel(); mistakes(t, w) })
 }
 
@@ -254,6 +255,28 @@ func sectionInFile(t *testing.T, w *wine) {
 		u.kill()
 		u.awaitRefused()
 	}
+}
+
+// servicesOfFile: two services of one upgrader are swapped one after the other,
+// and stopped together.
+func servicesOfFile(t *testing.T, w *wine) {
+	dir := w.folder(t)
+	text := "defaults: {ask: events, ready: notify, stop-timeout: 60s}\nservices:\n"
+	for _, name := range []string{"one", "two"} {
+		text += fmt.Sprintf("  %s: {command: ['%s'], listen: '127.0.0.1:0'}\n", name, w.path(filepath.Join(w.dir, "guest.exe")))
+	}
+	file := filepath.Join(dir, "services.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u := &upgrader{w: w, state: w.path(dir)}
+	u.guest = w.start(t, "upgrader.exe", "--config", w.path(file), "--state-dir", u.state)
+	u.ready()
+	u.ready()
+	u.do(0, "restart", "--all")
+	g := u.do(0, "status")
+	g.awaitAll("one", "two")
+	u.stop()
 }
 
 // mistakes are told in a line, with exit code 100.
