@@ -13,9 +13,9 @@ GOTESTSUM   := v1.13.0
 # listed at the end. Many failures at once are no accident: then it is red at once.
 RUN_TESTS := $(GO) run gotest.tools/gotestsum@$(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
 
-.PHONY: test setup check build unit fuzz integration bench image clean
+.PHONY: test setup check build unit fuzz windows integration bench image clean
 
-test: setup check build unit fuzz integration
+test: setup check build unit fuzz windows integration
 
 setup:
 	integration/setup.sh
@@ -33,7 +33,12 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 unit:
-	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -vE '/integration(/windows)?$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+
+# Windows programs under wine, in a prefix that the tests make. Without wine
+# and mingw they skip.
+windows:
+	UPGRADER_TEST_WINE=1 $(RUN_TESTS) --packages=./integration/windows -- -timeout=35m
 
 # Hostile input for the HTTP API, the control socket and the configuration file.
 fuzz:

@@ -2,8 +2,6 @@
 # Installs what the integration tests drive, on Debian 12 as root. Doing it
 # again changes nothing. Without root or apt-get it only says what is missing:
 # the tests of that skip.
-#
-#   SETUP_WINE=1   also wine64, for the Windows tests
 set -uo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
@@ -16,11 +14,11 @@ packages=(
   libserver-starter-perl                        # the peer whose options we take
   docker.io                                     # the engine is started by its tests
   iproute2 procps
-  gcc g++ libc6-dev gcc-mingw-w64-x86-64        # cgo (race detector) and Windows guests
+  gcc g++ libc6-dev                             # cgo (race detector)
+  wine wine64 g++-mingw-w64-x86-64-posix        # the Windows tests and their C++ peers
 )
 # node has many packagers: any node that runs is right.
 command -v node >/dev/null || command -v nodejs >/dev/null || packages+=(nodejs)
-[ "${SETUP_WINE:-}" = 1 ] && packages+=(wine64)
 
 missing() {
   local p

@@ -5,6 +5,10 @@ import (
 	"net"
 )
 
+// Separate tells whether the lanes of a claim are sockets of their own, so that
+// Probe can reach one generation alone.
+func (s *Set) Separate() bool { return separate }
+
 // Probe connects to the lanes of gen, one on each stream claim, and waits
 // until a process of it has accepted. Nobody else's connections go there: the
 // program of the group knows the probe by its source port. It tries until ctx

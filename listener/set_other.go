@@ -28,7 +28,7 @@ type system struct {
 type claimSystem struct {
 	net    string
 	addr   string
-	socket interface{ File() (*os.File, error) }
+	socket socket
 	close  func() error
 	all    []*Lane
 }
@@ -45,18 +45,7 @@ func (l *laneSystem) generation() int      { return l.gen }
 func (l *laneSystem) inodeNumber() uint64  { return 0 }
 func (l *laneSystem) cookieNumber() uint64 { return 0 }
 
-func (l *Lane) dup() (*os.File, error) {
-	f, err := l.claim.socket.File()
-	if err != nil {
-		return nil, fmt.Errorf("listener: duplicate lane: %w", err)
-	}
-	return f, nil
-}
-
 func (s *system) claim(ctx context.Context, a Address) (*Claim, error) {
-	if errClaims != nil {
-		return nil, errClaims
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -68,56 +57,6 @@ func (s *system) claim(ctx context.Context, a Address) (*Claim, error) {
 	}
 	s.list = append(s.list, c)
 	return c, nil
-}
-
-func (c *Claim) open(ctx context.Context) error {
-	a := c.address
-	c.net = a.Network[:min(3, len(a.Network))]
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	hostport := net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
-	switch c.net {
-	case "tcp":
-		l, err := lc.Listen(ctx, a.Network, hostport)
-		if err != nil {
-			return err
-		}
-		tcp, ok := l.(*net.TCPListener)
-		if !ok {
-			l.Close()
-			return fmt.Errorf("listener: a %T", l)
-		}
-		c.socket, c.close = tcp, tcp.Close
-		c.setPort(tcp.Addr().String())
-	case "udp":
-		p, err := lc.ListenPacket(ctx, a.Network, hostport)
-		if err != nil {
-			return err
-		}
-		udp, ok := p.(*net.UDPConn)
-		if !ok {
-			p.Close()
-			return fmt.Errorf("listener: a %T", p)
-		}
-		c.socket, c.close = udp, udp.Close
-		c.setPort(udp.LocalAddr().String())
-	default:
-		c.net = "unix"
-		l, err := lc.Listen(ctx, "unix", a.Path)
-		if err != nil {
-			return err
-		}
-		u, ok := l.(*net.UnixListener)
-		if !ok {
-			l.Close()
-			return fmt.Errorf("listener: a %T", l)
-		}
-		c.socket, c.close, c.addr = u, u.Close, a.Path
-		if a.Mode != 0 {
-			return os.Chmod(a.Path, a.Mode)
-		}
-	}
-	return nil
 }
 
 func (c *Claim) setPort(addr string) {
@@ -241,9 +180,7 @@ func (s *system) adoptFiles(State, []*os.File) error {
 
 func (s *system) detach() error {
 	for _, c := range s.claims() {
-		if u, ok := c.socket.(*net.UnixListener); ok {
-			u.SetUnlinkOnClose(false)
-		}
+		c.leave()
 	}
 	return s.close()
 }

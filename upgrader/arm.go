@@ -17,7 +17,7 @@ import (
 type armed struct {
 	launchedAs
 	order launch.Order
-	files []*os.File // lent to the order
+	lent  []func() // give back what the order was lent
 	err   error
 }
 
@@ -49,8 +49,8 @@ func (s *Service) disarm(g *generation) {
 
 // giveBack closes what the order does not need any more.
 func (a *armed) giveBack() {
-	for _, f := range a.files {
-		_ = f.Close() // a duplicate
+	for _, back := range a.lent {
+		back()
 	}
 }
 
@@ -85,7 +85,7 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 		return l, err
 	}
 	a.main = s.identify(g.run, a.child.Pid)
-	a.members = process.NewMembers(a.main, "", marks(s.mark, g.number)...)
+	a.members = process.NewMembers(a.main, a.order.Cgroup, marks(s.mark, g.number)...)
 	return a.launchedAs, nil
 }
 
@@ -106,6 +106,7 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 	}
 	order := &a.order
 	*order = launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
+	order.Cgroup = s.group(g)
 	g.recipe.order(order)
 	if u := s.config.User; u != nil {
 		order.Uid, order.Gid, order.Groups = &u.Uid, &u.Gid, u.Groups
@@ -119,18 +120,20 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 	guest := make([]dialect.Lane, 0, len(lanes))
 	numbers := s.config.numbers(len(lanes))
 	for i, lane := range lanes {
-		f, err := lane.Dup()
-		if err != nil {
-			return fmt.Errorf("upgrader: pass %s: %w", lane.Claim().Address(), err)
-		}
-		a.files = append(a.files, f)
-		order.Files = append(order.Files, launch.Passed{File: f, Number: numbers[i]})
 		at := lane.Claim().Address()
-		guest = append(guest, dialect.Lane{Claim: at.Name, Spec: at.Spec, Network: at.Network, Fd: numbers[i]})
+		number, back, err := pass(order, lane, numbers[i])
+		if err != nil {
+			return fmt.Errorf("upgrader: pass %s: %w", at, err)
+		}
+		a.lent = append(a.lent, back)
+		guest = append(guest, dialect.Lane{Claim: at.Name, Spec: at.Spec, Network: at.Network, Fd: number})
 	}
 	var pipes []*os.File
 	a.flip, pipes, err = s.openFlip(order, guest)
-	if a.files = append(a.files, pipes...); err != nil {
+	for _, f := range pipes {
+		a.lent = append(a.lent, func() { _ = f.Close() }) // the server has its own
+	}
+	if err != nil {
 		return err
 	}
 	stderr := s.config.Stderrs
@@ -146,6 +149,9 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 		}
 	}
 	s.environment(g, order, guest, a.launchedAs)
+	if err := s.furnish(g, order, lanes); err != nil {
+		return err
+	}
 	if err := s.lend(g, order); err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ type Config struct {
 	Strategy  Strategy           // "": overlap
 
 	Memory    *Memory    // the segment that generations share; nil: none
+	Section   *Section   // the section of Windows that they share; nil: none
 	Outsiders *Outsiders // processes of this very server that others start; nil: not looked for
 
 	Ready        ready.Spec    // what proves readiness
@@ -85,6 +86,7 @@ type Config struct {
 
 	StopSignal   syscall.Signal       // asks the server to quit at a full stop
 	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
+	Quit         Quit                 // asks a server to quit in place of both signals; nil: the signals
 	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
 	SwapTimeout  time.Duration        // as DrainTimeout, for one whose successor waits (exclusive); 0: DrainTimeout
 	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
@@ -204,6 +206,9 @@ func (c *Config) check() error {
 		return usage("a server that runs already cannot be given shared memory")
 	}
 	if err := c.Memory.check(c); err != nil {
+		return err
+	}
+	if err := c.Section.check(c); err != nil {
 		return err
 	}
 	if err := c.Outsiders.check(c); err != nil {

@@ -63,7 +63,7 @@ func (s *Service) hearFlip(g *generation, f *flip) {
 // predecessorsGone tells the only generation that is left that it is.
 func (s *Service) predecessorsGone() {
 	for _, g := range s.generations {
-		if g.flip != nil && !g.ready.IsZero() && s.alone(g) && g.flip.names != nil {
+		if g.flip != nil && !g.ready.IsZero() && len(s.generations) == 1 && g.flip.names != nil {
 			_ = g.flip.names.Close() // it was written
 			g.flip.names = nil
 		}

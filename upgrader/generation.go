@@ -50,23 +50,24 @@ type generation struct {
 	sandbox        bool                    // it asked for a seccomp listener of its own
 	listens        map[*listener.Lane]bool // it called listen(2) on them
 
-	run      context.Context // ends with the generation
-	cancel   context.CancelFunc
-	proven   context.CancelFunc // ends what watches for its readiness
-	grace    context.Context    // ends when it is to be killed
-	hurry    context.CancelFunc
-	exited   chan struct{} // closed when its main process is gone
-	ahead    <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
-	begun    bool          // something of it may run: its end is told
-	ended    bool          // its main process is gone: exited is closed
-	asked    bool          // a goroutine waits for its end
-	immortal bool          // some of its processes cannot be killed
-	failed   bool          // it was ready, and its clients were steered away
-	lost     time.Time     // when the end of its main process was noticed
-	watchdog watchdog
-	flip     *flip    // nil: it does not speak tableflip's dialect
-	verdict  approval // on the memory under it
-	then     func()   // runs in the loop when nothing of it is left
+	run       context.Context // ends with the generation
+	cancel    context.CancelFunc
+	proven    context.CancelFunc // ends what watches for its readiness
+	grace     context.Context    // ends when it is to be killed
+	hurry     context.CancelFunc
+	exited    chan struct{} // closed when its main process is gone
+	ahead     <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
+	begun     bool          // something of it may run: its end is told
+	ended     bool          // its main process is gone: exited is closed
+	asked     bool          // a goroutine waits for its end
+	immortal  bool          // some of its processes cannot be killed
+	confirmed bool          // it has saved and said so: its successor may start beside it
+	failed    bool          // it was ready, and its clients were steered away
+	lost      time.Time     // when the end of its main process was noticed
+	watchdog  watchdog
+	flip      *flip    // nil: it does not speak tableflip's dialect
+	verdict   approval // on the memory under it
+	then      func()   // runs in the loop when nothing of it is left
 }
 
 // newGeneration counts a start.

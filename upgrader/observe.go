@@ -26,6 +26,7 @@ const (
 	EventSteered   = "steered"   // new connections go to a generation
 	EventShared    = "shared"    // a canary gets a share of the new connections
 	EventLeaving   = "leaving"   // a predecessor was asked to quit
+	EventConfirmed = "confirmed" // it has saved and lingers: its successor may start
 	EventInsist    = "insist"    // one that was asked to quit was told once more
 	EventKilled    = "killed"    // a generation was killed at its deadline
 	EventGone      = "gone"      // no process of a generation is left

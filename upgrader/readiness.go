@@ -77,7 +77,7 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	switch {
 	case notifies:
 		return nil
-	case s.streams(g):
+	case s.streams(g) && s.set.Separate():
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
 	case s.intercepts:
 		return nil
@@ -131,20 +131,24 @@ func (s *Service) heard(g *generation, m notify.Message) {
 			s.mainIs(g, m.MainPID)
 		}
 		s.alive(g, m)
-		if !m.Ready {
-			return
-		}
-		g.notified = true
-		if g.recipe != nil {
-			g.recipe.notifies = true
-		}
-		if g == s.starting || g == s.serving {
-			s.notifies = true // its successors will too
-		}
-		if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
-			s.becameReady(g)
+		if m.Ready {
+			s.saidReady(g)
 		}
 	})
+}
+
+// saidReady is told when g itself has said that it is ready.
+func (s *Service) saidReady(g *generation) {
+	g.notified = true
+	if g.recipe != nil {
+		g.recipe.notifies = true
+	}
+	if g == s.starting || g == s.serving {
+		s.notifies = true // its successors will too
+	}
+	if k := s.config.Ready.Kind; k == ready.Auto || k == ready.Notify {
+		s.becameReady(g)
+	}
 }
 
 // mainIs makes the process that MAINPID= names the main one, if it is of g.

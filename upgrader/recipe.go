@@ -27,7 +27,7 @@ type recipe struct {
 // server must not take for its own.
 var ours = map[string]bool{
 	"NOTIFY_SOCKET": true, "TABLEFLIP_HAS_PARENT_7DIU3": true, "UPGRADER_GENERATION": true, "UPGRADER_PREDECESSOR": true,
-	"UPGRADER_STRATEGY": true, "UPGRADER_MARK": true, "UPGRADER_SHM_FD": true, "UPGRADER_SHM_PATH": true,
+	"UPGRADER_STRATEGY": true, "UPGRADER_READY_EVENT": true, "UPGRADER_MARK": true, "UPGRADER_SHM_FD": true, "UPGRADER_SHM_PATH": true,
 	"UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true,
 	"WATCHDOG_PID": true, "WATCHDOG_USEC": true,
 }
@@ -81,9 +81,9 @@ func (r *recipe) release() {
 }
 
 // keep makes sure that the recipe can run again whatever happens to the file:
-// the kernel cannot run a script from a descriptor, so it is copied to dir.
+// what the system cannot run from a descriptor, as a script, is copied to dir.
 func (r *recipe) keep(dir string) error {
-	if r.adopted || !r.held.Script || r.copy != "" {
+	if r.adopted || !r.held.NeedsCopy() || r.copy != "" {
 		return nil
 	}
 	path, err := r.held.CopyTo(dir)
@@ -101,7 +101,7 @@ func (r *recipe) order(o *launch.Order) {
 	o.Path = r.held.Name
 	switch {
 	case !r.adopted && r.held.Same():
-	case r.held.Script && r.copy != "":
+	case r.copy != "":
 		o.Path, o.Args = r.held.Command(r.copy, r.args)
 	default:
 		o.Held = r.held.File

@@ -75,7 +75,9 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 		return
 	}
 	g.asked = true
-	if err := g.signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
+	if s.config.Quit != nil {
+		s.quit(g)
+	} else if err := g.signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
 	timeout := s.config.StopTimeout

@@ -52,7 +52,8 @@ type Service struct {
 	counters control.Counters
 	totals   control.Totals
 
-	memory *memory // nil: no segment is shared
+	memory  *memory // nil: no segment is shared
+	section section // that is kept; none: there is none, or not yet
 
 	failures int         // starts in a row that failed
 	again    again       // a swap that failed and is to be tried again
@@ -184,6 +185,7 @@ func (s *Service) close() {
 	s.current.release()
 	s.previous.release()
 	s.closeMemory()
+	s.section.release()
 	switch {
 	case s.set == nil:
 	case s.state != Stopped && len(s.generations) > 0:

@@ -52,10 +52,11 @@ func (s *Service) begin(g *generation) {
 	s.start(g)
 }
 
-// alone reports whether no process of another generation than g is left.
+// alone reports whether no process of another generation than g is left, but
+// those that have confirmed that they write no more.
 func (s *Service) alone(g *generation) bool {
 	for _, other := range s.generations {
-		if other != g {
+		if other != g && !other.confirmed {
 			return false
 		}
 	}
@@ -201,6 +202,9 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
 	path := filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
 	n, err := notify.Listen(path)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil // there is no such thing here, and nobody expects it
+	}
 	if err != nil || s.config.User == nil {
 		return n, err
 	}
@@ -235,7 +239,9 @@ func (s *Service) launched(g *generation, l launchedAs) {
 			s.mainEnded(g)
 		})
 	})
-	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	if l.notify != nil {
+		s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	}
 	if g.flip = l.flip; g.flip != nil {
 		s.spawn(func() { s.hearFlip(g, l.flip) })
 	}
@@ -245,6 +251,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}
+	s.keepSection(g)
 	s.save()
 	s.writeStatusFile()
 	if g.phase == phaseDying || s.state.ending() {

@@ -119,6 +119,9 @@ func (s *Service) beginSwap(w *swap) {
 	} else if recipe == nil {
 		err = errors.New("nothing ran before what serves")
 	}
+	if err == nil {
+		err = s.swappable()
+	}
 	if err != nil {
 		w.from = s.serving
 		s.observe(Event{What: EventSwapping, Message: w.asked})

@@ -39,6 +39,7 @@ type flags struct {
 	daemon                               bool
 	retireDelay                          time.Duration
 	profile                              string
+	system                               systemFlags
 
 	given func(flag string) bool // whether it was, on the command line, in the environment or in the file
 }
@@ -58,7 +59,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
 	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
 	set.StringVar(&f.memory.Migrate, "migrate", "", "`CMD` that brings a copy of the segment into the schema of a successor that cannot take it as it is")
-	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
+	set.StringVar(&f.dialects, "dialect", defaultDialects, "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
 	set.DurationVar(&c.Settle, "settle", c.Settle, "how long a left lane must stay quiet before its server is told to quit (0: do not wait for what is in flight)")
@@ -98,6 +99,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.configFile, "config", "", "`FILE` of YAML with flags, and with several services if there are (docs/config.md)")
 	set.BoolVarP(&f.daemon, "daemon", "d", false, "go on in the background: the command returns when the server is ready, with its exit status else")
 	set.StringVar(&f.logFile, "log-file", "", "`FILE` that stdout and stderr are appended to; with --daemon nowhere if none is given")
+	f.system.register(set)
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -106,6 +108,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 func (f *flags) parse(command []string) (upgrader.Config, error) {
 	c := f.config
 	c.Command = command
+	if err := f.system.section(f, &c); err != nil {
+		return c, err
+	}
 	for _, spec := range f.listen {
 		for _, one := range strings.Fields(spec) { // in the environment: blanks between
 			a, err := listener.ParseAddress(one)
@@ -183,6 +188,9 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 		return c, errors.New("--retire-delay must not be negative")
 	case f.retireDelay > 0:
 		c.RetireDelay = func() time.Duration { return f.retireDelay }
+	}
+	if err := f.system.parse(&c); err != nil {
+		return c, err
 	}
 	if err := f.preset(&c); err != nil {
 		return c, err

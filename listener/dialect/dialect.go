@@ -42,7 +42,7 @@ type Dialect interface {
 
 // known are all the dialects, in the order in which help lists them.
 func known() []Dialect {
-	return []Dialect{systemd{}, serverStarter{}, nginx{}, einhorn{}, gunicorn{}, unicorn{}, puma{}, catflap{}, tableflip{}, none{}}
+	return []Dialect{systemd{}, serverStarter{}, nginx{}, einhorn{}, gunicorn{}, unicorn{}, puma{}, catflap{}, tableflip{}, systemfd{}, none{}}
 }
 
 // Names are the names of all dialects.

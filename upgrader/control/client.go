@@ -120,7 +120,7 @@ func (c *Client) Events(ctx context.Context, f func(Event) error) error {
 }
 
 // connect makes a connection to an upgrader that is who it should be.
-func (c *Client) connect(ctx context.Context) (*net.UnixConn, error) {
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	conn, err := dialIn(ctx, c.dir)
 	switch {
 	case err == nil:
@@ -209,7 +209,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 
 // timed ends a read when nothing came for a while.
 type timed struct {
-	conn  *net.UnixConn
+	conn  net.Conn
 	after time.Duration
 }
 

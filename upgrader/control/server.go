@@ -40,8 +40,9 @@ type Server struct {
 	handler  Handler
 	services func() []Service // of a fleet; nil: handler is the only one
 	dir      string
-	listener *net.UnixListener
+	listener net.Listener
 	info     fs.FileInfo // of the socket's path
+	secret   secret      // who shows it may speak
 	keep     atomic.Bool
 
 	times times
@@ -53,11 +54,13 @@ type Server struct {
 // Preconditions: the caller holds the lock of dir, so that no other upgrader
 // answers there.
 func Listen(dir string, h Handler) (*Server, error) {
-	l, info, err := listenIn(dir)
+	l, info, secret, err := listenIn(dir)
 	if err != nil {
 		return nil, fmt.Errorf("control: listen in %s: %w", dir, err)
 	}
-	return newServer(dir, h, l, info), nil
+	server := newServer(dir, h, l, info)
+	server.secret = secret
+	return server, nil
 }
 
 // Inherit takes the control socket from f, a duplicate that another process
@@ -71,13 +74,17 @@ func Inherit(f *os.File, dir string, h Handler) (*Server, error) {
 	return newServer(dir, h, l, info), nil
 }
 
-func newServer(dir string, h Handler, l *net.UnixListener, info fs.FileInfo) *Server {
+func newServer(dir string, h Handler, l net.Listener, info fs.FileInfo) *Server {
 	return &Server{handler: h, dir: dir, listener: l, info: info, times: usual()}
 }
 
 // File duplicates the socket for another process.
 func (s *Server) File() (*os.File, error) {
-	f, err := s.listener.File()
+	l, ok := s.listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("control: duplicate the socket: %w", errors.ErrUnsupported)
+	}
+	f, err := l.File()
 	if err != nil {
 		return nil, fmt.Errorf("control: duplicate the socket: %w", err)
 	}
@@ -112,7 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	var clients sync.WaitGroup
 	slots := make(chan struct{}, connections)
-	err := s.accept(ctx, func(conn *net.UnixConn) {
+	err := s.accept(ctx, func(conn net.Conn) {
 		select {
 		case slots <- struct{}{}:
 			clients.Go(func() {
@@ -141,19 +148,15 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// accept hands on connections of those who may speak, until ctx ends. That
+// accept hands on connections, until ctx ends. That
 // there are no descriptors left is no reason to end: there will be.
-func (s *Server) accept(ctx context.Context, serve func(*net.UnixConn)) error {
+func (s *Server) accept(ctx context.Context, serve func(net.Conn)) error {
 	pause := acceptPause
 	for {
-		conn, err := s.listener.AcceptUnix()
+		conn, err := s.listener.Accept()
 		switch {
 		case err == nil:
 			pause = acceptPause
-			if err := checkPeer(conn); err != nil {
-				s.refuse(conn, &Error{CodeForbidden, err.Error()})
-				continue
-			}
 			serve(conn)
 		case ctx.Err() != nil:
 			return nil
@@ -172,7 +175,7 @@ func (s *Server) accept(ctx context.Context, serve func(*net.UnixConn)) error {
 
 // refuse answers without having read anything. The line fits the socket's
 // buffer, so that nobody waits.
-func (s *Server) refuse(conn *net.UnixConn, e *Error) {
+func (s *Server) refuse(conn net.Conn, e *Error) {
 	l := lines{conn: conn, patience: s.times.write, left: func() {}}
 	_ = l.write(reply{Done: true, Error: e}) // whoever does not take it is gone
 	_ = conn.Close()                         // nothing is left to be told
@@ -180,10 +183,15 @@ func (s *Server) refuse(conn *net.UnixConn, e *Error) {
 
 // serve answers the one request of conn. Streams end with ctx, all else with
 // asked.
-func (s *Server) serve(ctx, asked context.Context, conn *net.UnixConn) {
+func (s *Server) serve(ctx, asked context.Context, conn net.Conn) {
 	defer conn.Close() // everything was written, or cannot be
 	_ = conn.SetReadDeadline(time.Now().Add(s.times.request))
 	unread := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })
+	if err := s.secret.checkPeer(conn); err != nil {
+		unread()
+		s.refuse(conn, &Error{CodeForbidden, err.Error()})
+		return
+	}
 	q, err := readRequest(conn)
 	unread()
 	var e *Error
@@ -255,7 +263,7 @@ func (s *Server) answer(ctx context.Context, q Request, l *lines) reply {
 // lines writes an answer. A client that does not take a line in time has left.
 type lines struct {
 	mu       sync.Mutex
-	conn     *net.UnixConn
+	conn     net.Conn
 	patience time.Duration // for a line
 	left     func()        // called when it has
 	err      error         // why

@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package control
 
@@ -13,14 +13,16 @@ import (
 
 var errNoSocket = fmt.Errorf("the control socket is not written for this system yet: %w", errors.ErrUnsupported)
 
-func listenIn(string) (*net.UnixListener, fs.FileInfo, error) { return nil, nil, errNoSocket }
+type secret struct{}
 
-func inheritIn(*os.File, string) (*net.UnixListener, fs.FileInfo, error) {
-	return nil, nil, errNoSocket
+func listenIn(string) (net.Listener, fs.FileInfo, secret, error) {
+	return nil, nil, secret{}, errNoSocket
 }
 
-func removeSocket(string, fs.FileInfo) error                { return nil }
-func dialIn(context.Context, string) (*net.UnixConn, error) { return nil, errNoSocket }
-func absent(error) bool                                     { return false }
-func checkPeer(*net.UnixConn) error                         { return errNoSocket }
-func checkServer(*net.UnixConn) error                       { return errNoSocket }
+func inheritIn(*os.File, string) (net.Listener, fs.FileInfo, error) { return nil, nil, errNoSocket }
+
+func removeSocket(string, fs.FileInfo) error           { return nil }
+func dialIn(context.Context, string) (net.Conn, error) { return nil, errNoSocket }
+func absent(error) bool                                { return false }
+func (secret) checkPeer(net.Conn) error                { return errNoSocket }
+func checkServer(net.Conn) error                       { return errNoSocket }

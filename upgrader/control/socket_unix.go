@@ -19,24 +19,24 @@ const newName = "control.new"
 
 // listenIn makes the socket under another name, gives it its mode, and then
 // moves it to its place: a client finds a socket that answers, or none.
-func listenIn(dir string) (*net.UnixListener, fs.FileInfo, error) {
+func listenIn(dir string) (net.Listener, fs.FileInfo, secret, error) {
 	path, release, err := reachable(dir, newName)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, secret{}, err
 	}
 	defer release()
 	fresh := filepath.Join(dir, newName)
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
+		return nil, nil, secret{}, err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, secret{}, err
 	}
 	l.SetUnlinkOnClose(false) // by then the path may be another's, or mean something else
 	if err := os.Chmod(fresh, 0o600); err != nil {
 		_ = l.Close() // it was not used
-		return nil, nil, err
+		return nil, nil, secret{}, err
 	}
 	info, err := os.Lstat(fresh)
 	if err == nil {
@@ -44,13 +44,13 @@ func listenIn(dir string) (*net.UnixListener, fs.FileInfo, error) {
 	}
 	if err != nil {
 		_ = l.Close() // it was not used
-		return nil, nil, err
+		return nil, nil, secret{}, err
 	}
-	return l, info, nil
+	return l, info, secret{}, nil
 }
 
 // inheritIn takes the listening socket from f, which it leaves open.
-func inheritIn(f *os.File, dir string) (*net.UnixListener, fs.FileInfo, error) {
+func inheritIn(f *os.File, dir string) (net.Listener, fs.FileInfo, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
 		return nil, nil, err
@@ -83,18 +83,14 @@ func removeSocket(dir string, info fs.FileInfo) error {
 }
 
 // dialIn connects to the socket of dir.
-func dialIn(ctx context.Context, dir string) (*net.UnixConn, error) {
+func dialIn(ctx context.Context, dir string) (net.Conn, error) {
 	path, release, err := reachable(dir, socketName)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.UnixConn), nil
+	return d.DialContext(ctx, "unix", path)
 }
 
 // absent reports whether err of dialIn says that nobody listens.
@@ -102,8 +98,11 @@ func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)
 }
 
+// secret is not needed: the system tells who is at the other end.
+type secret struct{}
+
 // checkPeer checks, for a server, that a client is of our user, or root.
-func checkPeer(conn *net.UnixConn) error {
+func (secret) checkPeer(conn net.Conn) error {
 	uid, err := otherUID(conn)
 	if err == nil && !trusted(uid, os.Geteuid()) {
 		err = fmt.Errorf("only uid %d and root may control this upgrader, not uid %d", os.Geteuid(), uid)
@@ -113,7 +112,7 @@ func checkPeer(conn *net.UnixConn) error {
 
 // checkServer checks, for a client, that a server is of our user, or root, or
 // that we are root.
-func checkServer(conn *net.UnixConn) error {
+func checkServer(conn net.Conn) error {
 	uid, err := otherUID(conn)
 	if err == nil && os.Geteuid() != 0 && !trusted(uid, os.Geteuid()) {
 		err = fmt.Errorf("it belongs to uid %d, not to uid %d", uid, os.Geteuid())
@@ -125,8 +124,12 @@ func checkServer(conn *net.UnixConn) error {
 func trusted(uid, ours int) bool { return uid == ours || uid == 0 }
 
 // otherUID gives the user of the other end.
-func otherUID(conn *net.UnixConn) (int, error) {
-	raw, err := conn.SyscallConn()
+func otherUID(conn net.Conn) (int, error) {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("not a unix socket but %s", conn.LocalAddr().Network())
+	}
+	raw, err := u.SyscallConn()
 	if err != nil {
 		return 0, err
 	}

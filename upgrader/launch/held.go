@@ -229,5 +229,9 @@ func (h *Held) Command(copy string, args []string) (path string, argv []string) 
 	return h.Interpreter, argv
 }
 
+// NeedsCopy reports whether only a copy can run when Name names another file: a script, and anything where the system
+// cannot execute an open file.
+func (h *Held) NeedsCopy() bool { return h.Script || !runsHeld }
+
 // Close releases the descriptor.
 func (h *Held) Close() error { return h.File.Close() }

@@ -82,8 +82,12 @@ type Order struct {
 	OwnGroup bool
 	// Terminal, when not nil, gets the command's group as its foreground group (lent until New returns).
 	Terminal *os.File
-	// Cgroup is a cgroup v2 directory that the command enters; empty: none.
+	// Cgroup is a cgroup v2 directory that the command enters; empty: none. On Windows it is the name of the job
+	// object that is made for the command, which is in one in any case.
 	Cgroup string
+	// Handles are inherited under their own numbers; only Windows has such. They are inheritable, and lent until
+	// Exec returns.
+	Handles []uintptr
 
 	// DieWithParent has the command killed when this process ends, however it ends.
 	DieWithParent bool

@@ -1,19 +1,12 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package process
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"syscall"
-	"time"
 )
-
-func unsupported(what string) error {
-	return fmt.Errorf("process: %s: %w on this system", what, errors.ErrUnsupported)
-}
 
 // Of is not supported on this system.
 func Of(int) (Identity, error) { return Identity{}, unsupported("identify") }
@@ -36,9 +29,6 @@ func (id Identity) Signal(syscall.Signal) error { return unsupported("signal") }
 // Wait is not supported on this system.
 func (id Identity) Wait(context.Context) error { return unsupported("wait") }
 
-// Subreaper is not supported on this system.
-func Subreaper() error { return unsupported("become subreaper") }
-
 // Members are not supported on this system: every question is answered with an error.
 type Members struct{ leader Identity }
 
@@ -59,27 +49,3 @@ func (m *Members) Inodes() (map[uint64]struct{}, error) {
 	return nil, unsupported("sockets of members")
 }
 func (m *Members) Holding(uint64) (bool, error) { return true, unsupported("sockets of members") }
-
-// NewCgroup fails: only Linux has them.
-func NewCgroup(string) (string, error) { return "", fmt.Errorf("process: %w", ErrNoCgroup) }
-
-// RemoveCgroup has nothing to remove.
-func RemoveCgroup(string) error { return nil }
-
-// Reaper has nothing to do: this system gives orphans to process 1.
-type Reaper struct {
-	Grace  time.Duration
-	Reaped func(pid int, status syscall.WaitStatus)
-}
-
-// Start calls start.
-func (r *Reaper) Start(start func() (pid int, err error)) (int, error) { return start() }
-
-// Forget does nothing.
-func (r *Reaper) Forget(int) {}
-
-// Run waits for the end of ctx.
-func (r *Reaper) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}

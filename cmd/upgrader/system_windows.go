@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/shmbridge"
+	"github.com/upgrader/upgrader/upgrader"
+	"github.com/upgrader/upgrader/upgrader/ready"
+	"github.com/upgrader/upgrader/winevents"
+)
+
+// A handle keeps its number in a child: dialects that count descriptors from
+// 3 on mean nothing here.
+const defaultDialects = "server-starter"
+
+// systemFlags are those of Windows.
+type systemFlags struct {
+	ask string
+	dev bool
+}
+
+func (f *systemFlags) register(set *pflag.FlagSet) {
+	set.StringVar(&f.ask, "ask", "console", "how the server is asked to quit: `console|events`: by CTRL_BREAK, or by the named events NFServer_Kill_PID (in a swap) and NFServer_Stop_PID")
+	set.BoolVar(&f.dev, "dev", false, "allow swaps of a section that the page file backs")
+	set.Lookup("shm").Usage = "keep a section that generations share, `SPEC`: section:NAME (the server creates it), section:NAME,size=64M (we do), section:NAME,size=64M,file=PATH (a file backs it)"
+}
+
+// section takes --shm, which means sections here.
+func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
+	if all.profile != "" {
+		return fmt.Errorf("--profile %s: its servers, and their segments, are Linux's", all.profile)
+	}
+	if all.shm == "" {
+		if f.dev {
+			return errors.New("--dev is about a section: give --shm section:NAME")
+		}
+		return nil
+	}
+	text, file, _ := strings.Cut(all.shm, ",file=")
+	spec, err := shmbridge.ParseSpec(text)
+	if err != nil {
+		return fmt.Errorf("--shm: %w", err)
+	}
+	if spec.Kind != shmbridge.Section {
+		return fmt.Errorf("--shm %s: on Windows it has to be section:NAME", all.shm)
+	}
+	if file != "" {
+		if file, err = filepath.Abs(file); err != nil {
+			return fmt.Errorf("--shm: %w", err)
+		}
+	}
+	c.Section = &upgrader.Section{Name: spec.Name, Size: spec.Size, File: file, Dev: f.dev}
+	all.shm = ""
+	if all.strategy == "" {
+		all.strategy = string(upgrader.Exclusive)
+	}
+	return nil
+}
+
+func (f *systemFlags) parse(c *upgrader.Config) error {
+	type way string
+	ask, err := oneOf("ask", f.ask, way("console"), way("events"))
+	if err != nil {
+		return err
+	}
+	if ask == "events" {
+		c.Quit = upgrader.QuitByEvents(winevents.Times{})
+	}
+	switch c.Ready.Kind {
+	case ready.Listen, ready.Accept:
+		return errors.New("--ready " + string(c.Ready.Kind) + ": it cannot be seen on Windows: give notify (UPGRADER_READY_EVENT), delay, tcp, http or exec")
+	}
+	for _, d := range c.Dialects {
+		switch d.Name() {
+		case "server-starter", dialect.Systemfd, "none":
+		default:
+			return errors.New("--dialect " + d.Name() + ": it counts descriptors, which Windows does not have: want server-starter, systemfd or none")
+		}
+	}
+	switch {
+	case c.Intercept == upgrader.InterceptOn:
+		return errors.New("--intercept on: a bind can be taken over on Linux only")
+	case c.Watchdog != 0:
+		return errors.New("--watchdog: WATCHDOG=1 cannot be said on Windows, which has no notify socket")
+	case c.User != nil || c.Umask != nil:
+		return errors.New("--user and --umask are not for Windows")
+	}
+	c.Intercept = upgrader.InterceptOff
+	return nil
+}

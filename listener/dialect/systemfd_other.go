@@ -1,0 +1,5 @@
+//go:build !windows
+
+package dialect
+
+const protocolInfos = false

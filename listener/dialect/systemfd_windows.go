@@ -1,0 +1,3 @@
+package dialect
+
+const protocolInfos = true

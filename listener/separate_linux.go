@@ -1,0 +1,4 @@
+package listener
+
+// separate: every lane is a socket of its own.
+const separate = true
