@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +22,11 @@ type system struct {
 	ctx    context.Context // ends with close: relays and watchers
 	cancel context.CancelFunc
 	work   sync.WaitGroup // keeper, relays, watchers
+	relays atomic.Int64   // clients that are being relayed
 
 	mu     sync.Mutex
 	closed bool
+	frozen bool // another upgrader has the same sockets: see Set.Freeze
 	list   []*Claim
 	events []Event // to be told once mu is free
 	wake   int     // eventfd of the keeper; -1 before the first claim

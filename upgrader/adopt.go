@@ -29,6 +29,7 @@ type remembered struct {
 
 type rememberedGeneration struct {
 	Number     int              `json:"number"`
+	Mark       string           `json:"mark,omitempty"` // of its own; "": that of all
 	Phase      phase            `json:"phase"`
 	Main       process.Identity `json:"main"`
 	Executable process.Exe      `json:"executable"`
@@ -46,7 +47,7 @@ func (s *Service) remembered() remembered {
 		if g.exe.Ino == 0 && g.main.Start != 0 {
 			g.exe, _ = g.main.Executable() // a zero one is not compared
 		}
-		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
+		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Mark: g.mark, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
 	}
 	slices.SortFunc(r.Generations, func(a, b rememberedGeneration) int { return a.Number - b.Number })
 	return r
@@ -69,8 +70,11 @@ func (s *Service) remember() (remembered, error) {
 		return remembered{}, nil
 	}
 	for i, g := range r.Generations {
+		if g.Mark == "" {
+			r.Generations[i].Mark, g.Mark = r.Mark, r.Mark
+		}
 		if g.Main.Start == 0 { // it was being launched
-			if left, err := process.NewMembers(process.Identity{Pid: -1}, "", marks(r.Mark, g.Number)...).List(); err == nil && len(left) > 0 {
+			if left, err := process.NewMembers(process.Identity{Pid: -1}, "", marks(g.Mark, g.Number)...).List(); err == nil && len(left) > 0 {
 				r.Generations[i].Main = left[0]
 			}
 		}
@@ -89,7 +93,7 @@ func (s *Service) remember() (remembered, error) {
 	s.notifies = r.Notifies
 	serving := s.heirOf(r)
 	var pidfds []*os.File
-	members := process.NewMembers(serving.Main, "", marks(r.Mark, serving.Number)...)
+	members := process.NewMembers(serving.Main, "", marks(serving.Mark, serving.Number)...)
 	ids, err := members.List()
 	if err != nil {
 		return r, err
@@ -105,7 +109,7 @@ func (s *Service) remember() (remembered, error) {
 	}
 	s.move(BeginAsked)
 	for _, old := range r.Generations {
-		s.adopt(r.Mark, old, old.Number == serving.Number)
+		s.adopt(old, old.Number == serving.Number)
 	}
 	return r, nil
 }
@@ -122,17 +126,20 @@ func (s *Service) heirOf(r remembered) rememberedGeneration {
 	return r.Generations[len(r.Generations)-1]
 }
 
+// markOf is the variable that all processes of one upgrader carry.
+func markOf(mark string) string { return "UPGRADER_MARK=" + mark }
+
 func marks(mark string, generation int) []string {
-	return []string{"UPGRADER_MARK=" + mark, "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
+	return []string{markOf(mark), "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
 }
 
 // adopt makes a generation of ours of one that another upgrader started. The
 // one that serves is swapped as soon as the loop runs; the others are let go.
-func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
+func (s *Service) adopt(old rememberedGeneration, serving bool) {
 	run, cancel := context.WithCancel(s.run)
 	g := &generation{
-		number: old.Number, phase: phaseServing, adopted: true, begun: true, main: old.Main, exe: old.Executable,
-		members: process.NewMembers(old.Main, "", marks(mark, old.Number)...),
+		number: old.Number, phase: phaseServing, adopted: true, begun: true, mark: old.Mark, main: old.Main, exe: old.Executable,
+		members: process.NewMembers(old.Main, "", marks(old.Mark, old.Number)...),
 		started: old.Started, ready: old.Ready, run: run, cancel: cancel, proven: func() {},
 		exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
 	}

@@ -82,7 +82,9 @@ func (s *Service) openMemory() error {
 	if u := s.config.User; u != nil {
 		options.Uid, options.Gid = &u.Uid, &u.Gid
 	}
-	if s.serving != nil && c.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
+	if s.inheritance != nil {
+		options.Inherited = inheritedMemory(s.inheritance.Inheritance)
+	} else if s.serving != nil && c.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
 		var err error
 		if options.Inherited, err = inheritMemory(s.serving.main); err != nil {
 			return fmt.Errorf("upgrader: take %s over from pid %d: %w", c.Spec.Identity(), s.serving.pid(), err)

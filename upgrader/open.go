@@ -16,11 +16,13 @@ import (
 
 // files are what a service keeps in the file system and gives back at its end.
 type files struct {
-	dir    *state.Dir
-	lock   *state.Lock
-	pid    *state.PidFile
-	status *state.StatusFile
-	save   chan saving // the newest state that is not written yet
+	dir     *state.Dir
+	lock    *state.Lock
+	pid     *state.PidFile
+	status  *state.StatusFile
+	control *control.Server
+	hangUp  func()      // ends control
+	save    chan saving // the newest state that is not written yet
 }
 
 // open takes everything that lasts as long as the service: the state dir and
@@ -32,8 +34,11 @@ func (s *Service) open() error {
 		return err
 	}
 	s.files.dir = dir
-	if s.files.lock, err = dir.Lock(s.config.Name, s.config.Command); err != nil {
-		return err
+	in := s.config.Self.Inherited()
+	if in == nil {
+		if s.files.lock, err = dir.Lock(s.config.Name, s.config.Command); err != nil {
+			return err
+		}
 	}
 	s.config.StateDir = dir.Path()
 	if s.config.User != nil { // its notify socket lies there; all files in it are for their owner alone
@@ -47,14 +52,19 @@ func (s *Service) open() error {
 	}
 	s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
-	found, err := s.remember()
+	var found remembered
+	if in != nil {
+		err = s.succeed(in)
+	} else {
+		found, err = s.remember()
+	}
 	if err != nil {
 		return err
 	}
 	if err := s.openMemory(); err != nil {
 		return err
 	}
-	if len(found.Generations) == 0 {
+	if len(found.Generations) == 0 && in == nil {
 		s.sweep()
 	}
 	for _, a := range s.config.Listen {
@@ -66,6 +76,10 @@ func (s *Service) open() error {
 		s.observe(Event{What: EventClaimed, Message: c.String()})
 	}
 	s.intercepts = s.config.Intercept == InterceptOn || s.config.Intercept == InterceptAuto && len(s.claims) == 0
+	if in != nil {
+		s.intercepts = s.intercepts && s.inheritance.handed.Intercepts
+		return nil // the rest is the old upgrader's, until we are in charge
+	}
 	if s.config.PidFile != "" {
 		if s.files.pid, err = state.WritePidFile(state.PidFileConfig{Path: s.config.PidFile}); err != nil {
 			return err
@@ -81,14 +95,28 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
+	s.answerQuestions(server)
+	s.keepStates()
+	close(s.charge)
+	return nil
+}
+
+// answerQuestions runs the control socket until the end, or files.hangUp.
+func (s *Service) answerQuestions(server *control.Server) {
+	ctx, hangUp := context.WithCancel(s.run)
+	s.files.control, s.files.hangUp = server, hangUp
 	s.spawn(func() {
-		if err := server.Run(s.run); err != nil {
+		defer hangUp()
+		if err := server.Run(ctx); err != nil {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})
+}
+
+// keepStates has states written down from now on.
+func (s *Service) keepStates() {
 	s.files.save = make(chan saving, 1)
 	s.spawn(s.saveStates)
-	return nil
 }
 
 // closeFiles gives back what open took from the file system. The lock is the
@@ -163,7 +191,7 @@ type saving struct {
 
 // saveFor is save, with somebody who waits.
 func (s *Service) saveFor(waiting ...chan<- struct{}) {
-	if s.files.save == nil || s.set == nil {
+	if s.files.save == nil || s.set == nil || s.handing != nil && s.handing.sealed {
 		for _, w := range waiting {
 			close(w)
 		}

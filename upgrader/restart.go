@@ -26,6 +26,8 @@ func (s *Service) mainEnded(g *generation) {
 		return
 	}
 	switch {
+	case s.state == Handing: // what becomes of us is decided soon
+	case s.inheritance != nil && s.inheritance.assuming: // likewise
 	case g == s.starting:
 		s.startFailed(g, fmt.Errorf("%s before it was ready", g.died()))
 	case g == s.serving && g.phase == phaseServing:

@@ -114,6 +114,9 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 		}
 	}
 	err := s.waitEmpty(deadline, g)
+	if s.run.Err() != nil {
+		return // another upgrader sees to it
+	}
 	quit := err == nil && g.grace.Err() == nil
 	if err != nil {
 		late := g.grace.Err() == nil
@@ -197,8 +200,18 @@ func (s *Service) limitDraining() {
 // stop begins the full stop, or hurries it when it was begun. reason is nil
 // when somebody asked.
 func (s *Service) stop(reason error) {
-	if s.state == Stopped {
+	switch {
+	case s.state == Stopped:
 		return
+	case s.state == Taking:
+		s.inheritance.stop = true
+		s.giveUp(s.starting, errors.New("the new upgrader was told to stop"))
+		return
+	case s.handsOff():
+		s.passStop()
+		return
+	case s.handing != nil:
+		s.handing.stop()
 	}
 	if s.state == Stopping {
 		for _, g := range s.generations {

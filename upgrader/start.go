@@ -188,7 +188,7 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 		return l, err
 	}
 	a.main = s.identify(g.run, a.child.Pid)
-	a.members = process.NewMembers(a.main, "", marks(s.mark, g.number)...)
+	a.members = process.NewMembers(a.main, "", marks(g.mark, g.number)...)
 	return a.launchedAs, nil
 }
 
@@ -373,7 +373,7 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 
 // notifySocket is where g says READY=1.
 func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
-	path := filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
+	path := s.notifyPath(g)
 	n, err := notify.Listen(path)
 	if err != nil || s.config.User == nil {
 		return n, err
@@ -385,6 +385,10 @@ func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
 	return n, nil
 }
 
+func (s *Service) notifyPath(g *generation) string {
+	return filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
+}
+
 func (s *Service) stderrPath(g *generation) string {
 	return filepath.Join(s.config.StateDir, "stderr."+strconv.Itoa(g.number))
 }
@@ -394,6 +398,11 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	g.child, g.main, g.members, g.tail, g.notify = l.child, l.main, l.members, l.tail, l.notify
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
+		select {
+		case <-l.child.Done():
+		case <-s.left: // it is another upgrader's
+			return
+		}
 		status, err := l.child.Wait()
 		s.reaper.Forget(l.child.Pid)
 		_ = l.child.Close()
@@ -409,7 +418,8 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	})
 	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
 	if l.filter {
-		s.spawn(func() { s.takeOver(g, l) })
+		g.calls, g.learns = l.child.Notify, l.learns
+		s.answerBinds(g)
 	}
 	s.save()
 	s.writeStatusFile()

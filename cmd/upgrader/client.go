@@ -121,20 +121,38 @@ func swapping(use, short string, ask func(*control.Client, context.Context, cont
 			if o.NoWait {
 				return nil
 			}
-			if asJSON {
-				e := json.NewEncoder(out)
-				e.SetIndent("", "  ")
-				err = e.Encode(v)
-			} else {
-				err = control.RenderVerdict(out, v)
-			}
+			return tellVerdict(out, v, asJSON)
+		})
+}
+
+// tellVerdict prints a verdict; its exit status is the error.
+func tellVerdict(out io.Writer, v control.Verdict, asJSON bool) (err error) {
+	if asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		err = e.Encode(v)
+	} else {
+		err = control.RenderVerdict(out, v)
+	}
+	if err != nil {
+		return err
+	}
+	if code := control.ExitCode(v); code != 0 {
+		return &exit{code, nil}
+	}
+	return nil
+}
+
+func newSelfUpgrade() *cobra.Command {
+	var asJSON bool
+	return talk("self-upgrade", "Replace the upgrader's own program by what its name means now, and swap the server with it: exit 0, 1, 2 as restart",
+		func(set *pflag.FlagSet) { set.BoolVar(&asJSON, "json", false, "the verdict as JSON") },
+		func(ctx context.Context, c *control.Client, out io.Writer) error {
+			v, err := c.SelfUpgrade(ctx)
 			if err != nil {
-				return err
+				return &exit{2, err}
 			}
-			if code := control.ExitCode(v); code != 0 {
-				return &exit{code, nil}
-			}
-			return nil
+			return tellVerdict(out, v, asJSON)
 		})
 }
 

@@ -13,21 +13,25 @@ import (
 
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/control"
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // httpAPI is the HTTP API of one service; nil: there is none.
 type httpAPI struct {
+	mu      sync.Mutex // of end
 	service control.Service
 	ready   atomic.Bool // service has its handler
 	http    *control.HTTP
 	end     context.CancelFunc
+	carried *os.File // the duplicate that was lent last
 	done    sync.WaitGroup
 	log     *zap.Logger
 }
 
 // openHTTP claims the API's address, so that a mistake is told before the
 // server starts.
-func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
+// Of a predecessor's, in, it takes over the socket.
+func (f *flags) openHTTP(name string, log *zap.Logger, in *self.Inheritance) (*httpAPI, error) {
 	if f.http == "" || f.http == "off" {
 		return nil, nil
 	}
@@ -42,7 +46,7 @@ func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
 		}
 	}
 	a := &httpAPI{service: control.Service{Server: name, ID: f.id, Zone: f.zone, Type: f.kind}, log: log}
-	h, err := control.ListenHTTP(context.Background(), control.HTTPConfig{
+	config := control.HTTPConfig{
 		Address: f.http, Token: token,
 		Services: func() []control.Service {
 			if !a.ready.Load() {
@@ -51,7 +55,14 @@ func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
 			return []control.Service{a.service}
 		},
 		Observe: func(err error) { log.Debug("http", zap.Error(err)) },
-	})
+	}
+	var h *control.HTTP
+	var err error
+	if socket := in.File("http"); socket != nil {
+		h, err = control.InheritHTTP(socket, config)
+	} else {
+		h, err = control.ListenHTTP(context.Background(), config)
+	}
 	if err != nil {
 		return nil, &exit{exitSystem, fmt.Errorf("--http %s: %w", f.http, err)}
 	}
@@ -68,7 +79,9 @@ func (a *httpAPI) serve(s *upgrader.Service) {
 	a.ready.Store(true)
 	a.log.Info("http", zap.String("address", a.http.Addr().String()))
 	ctx, end := context.WithCancel(context.Background())
+	a.mu.Lock()
 	a.end = end
+	a.mu.Unlock()
 	a.done.Go(func() {
 		if err := a.http.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			a.log.Warn("http", zap.Error(err))
@@ -76,14 +89,49 @@ func (a *httpAPI) serve(s *upgrader.Service) {
 	})
 }
 
+// carry is the socket, for an upgrader that takes over.
+func (a *httpAPI) carry() []self.File {
+	if a == nil {
+		return nil
+	}
+	f, err := a.http.File()
+	if err != nil {
+		a.log.Warn("http", zap.Error(err))
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.carried != nil {
+		_ = a.carried.Close() // of an attempt that failed
+	}
+	a.carried = f
+	return []self.File{{Name: "http", File: f}}
+}
+
+// hangUp takes no more requests; those that came are answered.
+func (a *httpAPI) hangUp() {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.end != nil {
+		a.end()
+	}
+}
+
 // close ends it and waits.
 func (a *httpAPI) close() {
-	switch {
-	case a == nil:
-	case a.end == nil:
-		_ = a.http.Close() // it never answered
-	default:
-		a.end()
-		a.done.Wait()
+	if a == nil {
+		return
 	}
+	a.mu.Lock()
+	end := a.end
+	a.mu.Unlock()
+	if end == nil {
+		_ = a.http.Close() // it never answered
+		return
+	}
+	end()
+	a.done.Wait()
 }

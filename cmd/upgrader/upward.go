@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
@@ -46,7 +47,17 @@ func (u *upward) tell(e upgrader.Event) {
 	case upgrader.EventReady, upgrader.EventDied, upgrader.EventRolled, upgrader.EventFailed, upgrader.EventRefusing:
 		lines = append(lines, "STATUS="+oneLine(e.What+" "+e.Message))
 	}
-	if len(lines) == 0 {
+	u.say(lines)
+}
+
+// succeeded tells that another process is the one to watch, while this one,
+// which may say so, still runs.
+func (u *upward) succeeded(pid int) {
+	u.say([]string{fmt.Sprintf("MAINPID=%d", pid), daemon.SdNotifyReady})
+}
+
+func (u *upward) say(lines []string) {
+	if u.socket == "" || len(lines) == 0 {
 		return
 	}
 	// The variable is read at each call; the server's environment is cleared of it elsewhere.

@@ -48,15 +48,16 @@ func (h *HTTP) handler(ctx context.Context) http.Handler {
 		return func(w http.ResponseWriter, r *http.Request, p url.Values) { h.do(w, r, p, do, known) }
 	}
 	routes := map[string]func(http.ResponseWriter, *http.Request, url.Values){
-		"/restart":    do(DoRestart, "wait"),
-		"/restartall": do(DoRestart, "wait"),
-		"/rollback":   do(DoRollback, "wait"),
-		"/reload":     do(DoReload),
-		"/stop":       do(DoStop, "now"),
-		"/status":     h.status,
-		"/healthz":    h.health,
-		"/metrics":    h.metrics,
-		"/events":     func(w http.ResponseWriter, r *http.Request, p url.Values) { h.stream(ctx, w, r, p) },
+		"/restart":     do(DoRestart, "wait"),
+		"/restartall":  do(DoRestart, "wait"),
+		"/rollback":    do(DoRollback, "wait"),
+		"/reload":      do(DoReload),
+		"/selfupgrade": do(DoSelfUpgrade),
+		"/stop":        do(DoStop, "now"),
+		"/status":      h.status,
+		"/healthz":     h.health,
+		"/metrics":     h.metrics,
+		"/events":      func(w http.ResponseWriter, r *http.Request, p url.Values) { h.stream(ctx, w, r, p) },
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.requests.enter() {
@@ -185,7 +186,7 @@ func ask(ctx context.Context, s Service, q Request) (result, int) {
 		return one, statusOf(one.Error)
 	}
 	one.Verdict, one.Message = a.Verdict, a.Message
-	swap := q.Do == DoRestart || q.Do == DoRollback
+	swap := q.Do == DoRestart || q.Do == DoRollback || q.Do == DoSelfUpgrade
 	switch {
 	case !swap || a.Verdict != nil && a.Verdict.Verdict == Committed:
 		return one, http.StatusOK
