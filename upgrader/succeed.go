@@ -197,9 +197,17 @@ func (s *Service) inCharge(g *generation, final json.RawMessage) {
 	if err := s.takeFiles(in, h); err != nil {
 		s.note(nil, "", err)
 	}
+	left := map[int]bool{}
 	for _, old := range h.Generations {
 		if one := s.generations[old.Number]; one != nil {
+			left[old.Number] = true
 			s.attend(one, old, in)
+		}
+	}
+	for n, one := range s.generations {
+		if one != g && !left[n] { // it ended while we began
+			s.exited(one)
+			s.gone(one)
 		}
 	}
 	for _, n := range s.set.Generations() {
