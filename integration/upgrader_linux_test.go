@@ -19,12 +19,13 @@ const nobody = 65534
 
 // options say how an upgrader is started.
 type options struct {
-	flags   []string // in front of --; --state-dir is added
-	command []string // behind it
-	user    int      // 0: ours
-	env     []string // added to ours
-	binary  string   // "": the one built
-	scratch *scratch // "": a new one
+	flags   []string        // in front of --; --state-dir is added
+	command []string        // behind it
+	user    int             // 0: ours
+	env     []string        // added to ours
+	binary  string          // "": the one built
+	scratch *scratch        // nil: a new one
+	setup   func(*exec.Cmd) // changes how it is started; nil: not at all
 }
 
 // upgrader is a running one, wrapped around a server.
@@ -65,6 +66,9 @@ func start(t *testing.T, o options) *upgrader {
 			t.Skip("needs root: runs as another user")
 		}
 		u.command.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.user), Gid: uint32(o.user)}
+	}
+	if o.setup != nil {
+		o.setup(u.command)
 	}
 	if err := u.command.Start(); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package upgrader
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
