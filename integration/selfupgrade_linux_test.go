@@ -30,13 +30,17 @@ func ofItsOwn(t *testing.T, s *scratch, flags, command []string) *upgrader {
 // that serves and the pid of the upgrader in charge.
 func (u *upgrader) selfUpgrade() (generation, pid int) {
 	u.t.Helper()
+	before := u.status().serving()
 	stdout, stderr, code := u.run("self-upgrade")
 	if code != 0 {
 		u.t.Fatalf("self-upgrade exited %d\nstdout: %s\nstderr: %s", code, stdout, stderr)
 	}
 	var s statusReport
-	eventually(u.t, "the new upgrader answers", func() (err error) {
+	eventually(u.t, "the new upgrader's generation serves", func() (err error) {
 		s, err = u.tryStatus() // the process that was started may be gone by now
+		if err == nil && s.serving() != before+1 {
+			err = fmt.Errorf("state %s, generation %d serves, %d did before", s.State, s.serving(), before)
+		}
 		return err
 	})
 	return s.serving(), s.Pid
@@ -333,21 +337,9 @@ func TestSelfUpgradeWithSegment(t *testing.T) {
 	for kind, spec := range segments(t) {
 		t.Run(kind, func(t *testing.T) {
 			u, _, a := onLedger(t, spec, "--init")
-			for range 10 {
-				if err := post(t.Context(), a, "/add"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			before := ledgerOf(t, a)
+			before := commit(t, a, 10)
 			for range 2 {
-				generation := u.status().serving()
 				u.selfUpgrade()
-				u.await("the next generation serves", func(r statusReport) error {
-					if r.serving() != generation+1 {
-						return fmt.Errorf("generation %d serves", r.serving())
-					}
-					return nil
-				})
 			}
 			sameRecords(t, "two self-upgrades", before, ledgerOf(t, a))
 			u.awaitAlone()
