@@ -183,7 +183,7 @@ func (s *Service) letGo(heir *self.Heir, attempt string) {
 	asked := s.handing.asked
 	s.handing.heir = heir
 	s.files.control.Keep()
-	s.files.hangUp() // no more questions; those that were asked are answered
+	s.files.control.HangUp() // no more questions; those that were asked are answered
 	var tails []*generation
 	for _, g := range s.generations {
 		if g.notify != nil {

@@ -1,7 +1,6 @@
 package upgrader
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,6 @@ type files struct {
 	pid     *state.PidFile
 	status  *state.StatusFile
 	control *control.Server
-	hangUp  func()      // ends control
 	save    chan saving // the newest state that is not written yet
 }
 
@@ -102,13 +100,11 @@ func (s *Service) open() error {
 	return nil
 }
 
-// answerQuestions runs the control socket until the end, or files.hangUp.
+// answerQuestions runs the control socket.
 func (s *Service) answerQuestions(server *control.Server) {
-	ctx, hangUp := context.WithCancel(s.run)
-	s.files.control, s.files.hangUp = server, hangUp
+	s.files.control = server
 	s.spawn(func() {
-		defer hangUp()
-		if err := server.Run(ctx); err != nil {
+		if err := server.Run(s.run); err != nil {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})

@@ -42,6 +42,7 @@ type Server struct {
 	listener *net.UnixListener
 	info     fs.FileInfo // of the socket's path
 	keep     atomic.Bool
+	hung     atomic.Bool // no more connections are taken
 
 	times times
 }
@@ -87,6 +88,13 @@ func (s *Server) File() (*os.File, error) {
 // there now.
 func (s *Server) Keep() { s.keep.Store(true) }
 
+// HangUp takes no more connections: those that wait are another process's,
+// which has the socket too. Run goes on to answer those that were taken.
+func (s *Server) HangUp() {
+	s.hung.Store(true)
+	_ = s.listener.Close() // again when Run ends
+}
+
 // Close releases the socket of a Server that was never run.
 func (s *Server) Close() error {
 	err := s.listener.Close()
@@ -122,6 +130,9 @@ func (s *Server) Run(ctx context.Context) error {
 			s.refuse(conn, &Error{CodeBusy, fmt.Sprintf("%d connections are open already: try again", connections)})
 		}
 	})
+	if err == nil {
+		<-ctx.Done() // it may have hung up before
+	}
 	done := make(chan struct{})
 	go func() { clients.Wait(); close(done) }()
 	select {
@@ -154,7 +165,7 @@ func (s *Server) accept(ctx context.Context, serve func(*net.UnixConn)) error {
 				continue
 			}
 			serve(conn)
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || s.hung.Load():
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
