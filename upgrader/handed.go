@@ -128,9 +128,10 @@ func (s *Service) bundle(attempt, asked string) (b self.Bundle, done func(), err
 		mine = append(mine, f)
 		b.Files = append(b.Files, self.File{Name: name, File: f})
 	}
-	lend := func(name string, f *os.File) {
+	lend := func(name string, f *os.File) { // what it belongs to may end before it was sent
 		if f != nil {
-			b.Files = append(b.Files, self.File{Name: name, File: f})
+			own, err := self.Duplicate(f)
+			add(name, own, err)
 		}
 	}
 	var h handed

@@ -83,3 +83,20 @@ func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
 	}
 	return files, nil
 }
+
+// Duplicate duplicates a descriptor, and leaves the mode of its description as
+// it is.
+func Duplicate(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	own, failed := -1, error(nil)
+	if err := raw.Control(func(fd uintptr) { own, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3) }); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, os.NewSyscallError("fcntl", failed)
+	}
+	return os.NewFile(uintptr(own), f.Name()), nil
+}

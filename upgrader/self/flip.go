@@ -119,12 +119,13 @@ func (s *Self) Upgrade(ctx context.Context, b Bundle) (*Heir, error) {
 	}
 	answer := make(chan frame, 1)
 	go func() {
-		f := frame{}
-		err := l.sendBundle(b)
-		if err == nil {
-			f, err = l.receive()
-		}
+		f, err := frame{What: frameFailed}, l.sendBundle(b)
 		if err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) { // else it ended before it had read all
+				f.Why = "it could not be told everything: " + err.Error()
+			}
+			_ = l.conn.CloseWrite() // it has not to wait for the rest
+		} else if f, err = l.receive(); err != nil {
 			f = frame{What: frameFailed}
 		}
 		answer <- f
