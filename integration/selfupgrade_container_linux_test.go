@@ -12,7 +12,7 @@ import (
 // In a container PID 1 is the small init: it stays whatever becomes of the
 // upgrader below it.
 func TestSelfUpgradeInContainer(t *testing.T) {
-	upgrades := amount("INTEGRATION_SELF_UPGRADES", 20)
+	upgrades := selfUpgrades()
 	e := startEngine(t)
 	e.build()
 	for _, v := range []struct {
