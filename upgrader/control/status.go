@@ -14,7 +14,7 @@ type Status struct {
 	Name        string       `json:"name"`               // of the service
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
-	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, stopping, stopped
+	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, handing, taking, stopping, stopped
 	Since       time.Time    `json:"since"`              // when State was entered
 	Started     time.Time    `json:"started"`            // when the upgrader took the service on
 	Strategy    string       `json:"strategy"`           // overlap or exclusive
