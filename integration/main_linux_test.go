@@ -122,7 +122,7 @@ func build(dir string, race bool) error {
 		flags = append(flags, "-race")
 		environment = append(os.Environ(), "CGO_ENABLED=1")
 	}
-	for _, pkg := range []string{"../cmd/upgrader", "./guest", "./testdata/ledger"} {
+	for _, pkg := range []string{"../cmd/upgrader", "./guest", "./flip", "./testdata/ledger", "./testdata/timers"} {
 		c := exec.Command("go", append(flags, pkg)...)
 		c.Env = environment
 		if out, err := c.CombinedOutput(); err != nil {
@@ -134,4 +134,6 @@ func build(dir string, race bool) error {
 
 func upgraderBinary() string { return filepath.Join(os.Getenv(binEnv), "upgrader") }
 func guestBinary() string    { return filepath.Join(os.Getenv(binEnv), "guest") }
+func flipBinary() string     { return filepath.Join(os.Getenv(binEnv), "flip") }
 func ledgerBinary() string   { return filepath.Join(os.Getenv(binEnv), "ledger") }
+func timersBinary() string   { return filepath.Join(os.Getenv(binEnv), "timers") }

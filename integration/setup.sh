@@ -10,6 +10,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 packages=(
   nginx-light haproxy redis-server              # servers written in C
   python3 python3-gunicorn gunicorn             # a pre-forking one
+  puma                                          # and what is written in Ruby
   uwsgi-core uwsgi-plugin-python3
   postgresql mariadb-server                     # databases
   libserver-starter-perl                        # the peer whose options we take

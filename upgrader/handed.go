@@ -31,6 +31,7 @@ type handed struct {
 	Swaps       int                 `json:"swaps"`
 	Restarts    int                 `json:"restarts"`
 	Counters    control.Counters    `json:"counters"`
+	Totals      control.Totals      `json:"totals"`
 	Verdicts    []control.Verdict   `json:"verdicts"`
 	Recipes     []handedRecipe      `json:"recipes"`
 	Current     int                 `json:"current"`  // index of a recipe; -1: none
@@ -52,7 +53,9 @@ type handedRecipe struct {
 }
 
 // handedGeneration is a generation that runs; its notify socket is notify:N,
-// the seccomp listener calls:N.
+// the seccomp listener calls:N, what it shares with tableflip flip-ready:N and
+// flip-names:N. Its einhorn socket is not handed over: it is ready, which is
+// all that is said there.
 type handedGeneration struct {
 	rememberedGeneration
 	Recipe      int                `json:"recipe"` // -1: none
@@ -63,7 +66,8 @@ type handedGeneration struct {
 	Follows     bool               `json:"follows,omitempty"`
 	Asked       bool               `json:"asked,omitempty"` // to quit
 	Learns      bool               `json:"learns,omitempty"`
-	Offset      int64              `json:"offset"` // up to which its stderr was forwarded
+	Offset      int64              `json:"offset"`             // up to which its stderr was forwarded
+	Watchdog    time.Duration      `json:"watchdog,omitempty"` // as it is, or as the server asked for it
 	members     *process.Members
 }
 
@@ -72,7 +76,7 @@ type handedGeneration struct {
 func (s *Service) handed(attempt, asked string) (h handed, held []*os.File) {
 	h = handed{
 		Asked: asked, Mark: attempt, Last: s.last, Serving: s.serving.number, Notifies: s.notifies, Intercepts: s.intercepts,
-		Began: s.began, Served: s.served, Swaps: s.swaps, Restarts: s.restarts, Counters: s.counters, Verdicts: s.verdicts,
+		Began: s.began, Served: s.served, Swaps: s.swaps, Restarts: s.restarts, Counters: s.counters, Totals: s.totals.Clone(), Verdicts: s.verdicts,
 		Lanes: s.set.State(),
 	}
 	var recipes []*recipe
@@ -95,7 +99,7 @@ func (s *Service) handed(attempt, asked string) (h handed, held []*os.File) {
 		g := s.generations[old.Number]
 		h.Generations = append(h.Generations, &handedGeneration{
 			rememberedGeneration: old, Recipe: index(g.recipe), Predecessor: g.predecessor, Notified: g.notified, Said: g.said,
-			Follows: g.follows, Asked: g.asked, Learns: g.learns, Offset: g.offset, members: g.members,
+			Follows: g.follows, Asked: g.asked, Learns: g.learns, Offset: g.offset, Watchdog: g.watchdog.every, members: g.members,
 		})
 	}
 	return h, held
@@ -154,6 +158,10 @@ func (s *Service) bundle(attempt, asked string) (b self.Bundle, done func(), err
 				add("notify:"+strconv.Itoa(n), f, err)
 			}
 			lend("calls:"+strconv.Itoa(n), g.calls)
+			if g.flip != nil {
+				lend("flip-ready:"+strconv.Itoa(n), g.flip.ready)
+				lend("flip-names:"+strconv.Itoa(n), g.flip.names)
+			}
 		}
 		f, err := s.files.lock.File()
 		add("lock", f, err)
@@ -192,6 +200,9 @@ func (h handedRecipe) take(f *os.File) (*recipe, error) {
 }
 
 // inheritedMemory are the segment's descriptors; zero when none came.
-func inheritedMemory(in *self.Inheritance) shmbridge.Inherited {
+func inheritedMemory(in *inheritance) shmbridge.Inherited {
+	if in == nil {
+		return shmbridge.Inherited{}
+	}
 	return shmbridge.Inherited{Segment: in.File("segment"), Bridge: in.File("bridge"), Lock: in.File("bridge-lock")}
 }

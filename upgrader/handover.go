@@ -22,6 +22,7 @@ type handing struct {
 	cancel  context.CancelFunc // ends the attempt and what came of it
 	heir    *self.Heir         // is to take over: nothing is ours to do any more
 	sealed  bool               // the state is not ours to write down any more
+	resume  func()             // lets snapshots be taken again, which wait meanwhile
 }
 
 // stop ends an attempt that is under way.
@@ -104,6 +105,7 @@ func (s *Service) beginHanding() {
 			pauses = append(pauses, g.pauseBinds)
 		}
 	}
+	quiet := s.holdSnapshots()
 	attempt := rand.Text()
 	var ctx context.Context
 	ctx, h.cancel = context.WithCancel(s.run)
@@ -111,6 +113,7 @@ func (s *Service) beginHanding() {
 		for _, pause := range pauses { // what the servers ask for meanwhile waits in the kernel
 			pause()
 		}
+		quiet(ctx)
 		heir, err := s.startHeir(ctx, attempt, h.asked)
 		if err == nil && !s.tell(func() { s.letGo(heir, attempt) }) {
 			err = errOver
@@ -120,6 +123,27 @@ func (s *Service) beginHanding() {
 			s.tell(func() { s.kept(err) })
 		}
 	})
+}
+
+// holdSnapshots gives what waits until none is being taken, and lets none begin
+// until the attempt has failed: the new upgrader takes its own in the same place.
+func (s *Service) holdSnapshots() (quiet func(context.Context)) {
+	m, held := s.memory, false
+	s.handing.resume = func() {
+		if held {
+			<-m.turn
+		}
+	}
+	return func(ctx context.Context) {
+		if m == nil {
+			return
+		}
+		select {
+		case m.turn <- struct{}{}:
+			held = true
+		case <-ctx.Done(): // which ends the attempt
+		}
+	}
 }
 
 // startHeir starts the new upgrader and waits until it is ready.
@@ -145,6 +169,7 @@ func (s *Service) clean(attempt string) {
 // as it was.
 func (s *Service) kept(err error) {
 	s.handing.cancel()
+	s.handing.resume()
 	s.handing = nil
 	if err := s.set.Thaw(); err != nil {
 		s.note(nil, "the lanes are not as they were", err)
@@ -164,7 +189,12 @@ func (s *Service) kept(err error) {
 	}
 	s.move(HandFailed)
 	s.conclude(control.RolledBack, err.Error(), nil)
-	if g := s.serving; g.ended { // meanwhile
+	g := s.serving
+	if c := s.config.Memory; c != nil && c.Made { // what was found meanwhile was let go
+		m, last := s.memory, s.last
+		s.spawn(func() { s.lookForMemory(g, m, last) })
+	}
+	if g.ended { // meanwhile
 		s.died(g)
 	}
 }

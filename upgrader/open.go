@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -49,7 +50,9 @@ func (s *Service) open() error {
 	if err := process.Subreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	if s.config.Fleet == nil {
+		s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	}
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
 	var found remembered
 	if in != nil {
@@ -60,8 +63,24 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
-	if err := s.openMemory(); err != nil {
+	if err := s.adoptOutsider(); err != nil {
 		return err
+	}
+	err = s.openMemory()
+	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 && in == nil {
+		// One that was being started when the last upgrader was killed had not executed its command at the first look.
+		if late, e := s.remember(); e == nil && len(late.Generations) > 0 {
+			found, err = late, s.openMemory()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if s.serving != nil && len(found.Generations) == 0 && in == nil {
+		s.lendTo(s.serving)
+	}
+	if s.config.Outsiders != nil {
+		s.spawn(s.watchOutsiders)
 	}
 	if len(found.Generations) == 0 && in == nil {
 		s.sweep()
@@ -90,11 +109,13 @@ func (s *Service) open() error {
 			return err
 		}
 	}
-	server, err := control.Listen(dir.Path(), handler{s})
-	if err != nil {
-		return err
+	if s.config.Fleet == nil {
+		server, err := control.Listen(s.config.StateDir, handler{s})
+		if err != nil {
+			return err
+		}
+		s.answerQuestions(server)
 	}
-	s.answerQuestions(server)
 	s.keepStates()
 	close(s.charge)
 	return nil
@@ -137,7 +158,7 @@ func (s *Service) closeFiles() {
 
 // sweep removes what generations that are gone left in the state dir.
 func (s *Service) sweep() {
-	for _, pattern := range []string{"notify.*", "stderr.*", "script-*"} {
+	for _, pattern := range []string{"notify.*", "einhorn.*", "stderr.*", "script-*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.config.StateDir, pattern)) // the patterns are well formed
 		for _, p := range paths {
 			_ = os.Remove(p) // tried again at the next start
@@ -155,6 +176,12 @@ func (s *Service) laneEvent(e listener.Event) {
 		message += " on " + e.Claim.String()
 	}
 	go s.tell(func() {
+		switch e.Kind {
+		case listener.Rescued:
+			s.totals.Relayed++
+		case listener.RescueLost:
+			s.totals.Lost++
+		}
 		s.observe(Event{What: EventNote, Generation: e.Generation, Message: message, Err: e.Err, Warning: e.Err != nil})
 	})
 }

@@ -18,7 +18,7 @@ import (
 type Service struct {
 	config Config
 	set    *listener.Set
-	reaper process.Reaper
+	reaper *process.Reaper
 	files  files
 	mark   string // tells our processes from those of another upgrader
 
@@ -48,6 +48,7 @@ type Service struct {
 	swaps    int
 	verdicts []control.Verdict
 	counters control.Counters
+	totals   control.Totals
 
 	handing     *handing      // a self-upgrade that was asked for; nil: none
 	inheritance *inheritance  // what we take over; nil: we are in charge
@@ -83,7 +84,10 @@ func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 	}
 	s := &Service{
 		config: c, facts: make(chan func(), 64), state: Down, since: time.Now(), began: time.Now(),
-		generations: map[int]*generation{}, charge: make(chan struct{}), left: make(chan struct{}),
+		generations: map[int]*generation{}, reaper: new(process.Reaper), charge: make(chan struct{}), left: make(chan struct{}),
+	}
+	if c.Fleet != nil {
+		s.reaper = c.Fleet.Reaper
 	}
 	s.run, s.end = context.WithCancel(context.Background())
 	defer s.end()
@@ -261,6 +265,8 @@ func (s *Service) becameReady(g *generation) {
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
 	s.taken(g)
+	s.watchIt(g)
+	s.predecessorsGone()
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}

@@ -25,6 +25,7 @@ type inheritance struct {
 	lock, control *os.File
 	sockets       map[int]*os.File // notify sockets by generation
 	calls         map[int]*os.File // seccomp listeners
+	flips         map[int]*flip    // what is shared with tableflip
 	stop          bool             // a stop was asked for meanwhile
 	assuming      bool             // the old upgrader was told that we are ready: there is no way back
 }
@@ -34,7 +35,7 @@ type inheritance struct {
 func (s *Service) succeed(in *self.Inheritance) (err error) {
 	s.inheritance = &inheritance{
 		Inheritance: in, parent: os.Getppid(), lock: in.File("lock"), control: in.File("control"),
-		sockets: map[int]*os.File{}, calls: map[int]*os.File{},
+		sockets: map[int]*os.File{}, calls: map[int]*os.File{}, flips: map[int]*flip{},
 	}
 	h := &s.inheritance.handed
 	if err := json.Unmarshal(in.State, h); err != nil {
@@ -43,7 +44,7 @@ func (s *Service) succeed(in *self.Inheritance) (err error) {
 	s.mark = h.Mark
 	s.last, s.notifies = h.Last, h.Notifies
 	s.began, s.served, s.swaps, s.restarts = h.Began, h.Served, h.Swaps, h.Restarts
-	s.counters, s.verdicts = h.Counters, h.Verdicts
+	s.counters, s.totals, s.verdicts = h.Counters, h.Totals, h.Verdicts
 	if err := s.takeLanes(in, h.Lanes); err != nil {
 		return err
 	}
@@ -62,6 +63,9 @@ func (s *Service) succeed(in *self.Inheritance) (err error) {
 	for _, old := range h.Generations {
 		n := strconv.Itoa(old.Number)
 		s.inheritance.sockets[old.Number], s.inheritance.calls[old.Number] = in.File("notify:"+n), in.File("calls:"+n)
+		if f := (flip{ready: in.File("flip-ready:" + n), names: in.File("flip-names:" + n)}); f != (flip{}) {
+			s.inheritance.flips[old.Number] = &f
+		}
 		s.takeGeneration(old, at(old.Recipe))
 	}
 	if s.serving = s.generations[h.Serving]; s.serving == nil {
@@ -206,6 +210,7 @@ func (s *Service) inCharge(g *generation, final json.RawMessage) {
 	}
 	for n, one := range s.generations {
 		if one != g && !left[n] { // it ended while we began
+			in.flips[n].close()
 			s.exited(one)
 			s.gone(one)
 		}
@@ -291,14 +296,21 @@ func (s *Service) attend(g *generation, old *handedGeneration, in *inheritance) 
 	if g.calls = in.calls[g.number]; g.calls != nil {
 		s.answerBinds(g)
 	}
+	if g.flip = in.flips[g.number]; g.flip != nil && g.flip.ready != nil {
+		f := g.flip
+		s.spawn(func() { s.hearFlip(g, f) })
+	}
 	s.watch(g, g.main)
 	switch {
 	case g == s.serving && g.phase == phaseServing:
+		g.watchdog.every = old.Watchdog
+		s.watchIt(g)
 	case g.phase == phaseDying:
 		s.kill(g, nil)
 	case old.Asked:
 		g.asked = true
-		s.spawn(func() { s.awaitEnd(g, s.config.DrainTimeout) })
+		s.insist(g)
+		s.awaitEndOf(g, s.config.DrainTimeout)
 	default:
 		s.retire(g, phaseDraining, nil)
 	}

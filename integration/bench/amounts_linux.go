@@ -20,6 +20,10 @@ type amounts struct {
 	CallRounds  int // of processes that measure system calls
 	Calls       int // of a kind in a process
 	Binds       int
+
+	SegmentSize   int // bytes
+	SegmentRounds int // of copies of it
+	SegmentSwaps  int // of a guest that has one
 }
 
 // usual is what the page is made of.
@@ -28,6 +32,7 @@ func usual() amounts {
 		Blocks: 15, Slice: time.Second, Clients: 32,
 		SwapRounds: 4, SwapsEach: 6, WarmUp: 300 * time.Millisecond, Rate: 1000, Lead: 300 * time.Millisecond, Tail: 150 * time.Millisecond,
 		Exclusive: 20, Starts: 40, MemorySwaps: 20, CallRounds: 8, Calls: 200_000, Binds: 200,
+		SegmentSize: 1 << 30, SegmentRounds: 10, SegmentSwaps: 10,
 	}
 }
 
@@ -37,6 +42,7 @@ func brevity() amounts {
 		Blocks: 2, Slice: 200 * time.Millisecond, Clients: 16,
 		SwapRounds: 1, SwapsEach: 2, WarmUp: 100 * time.Millisecond, Rate: 500, Lead: 100 * time.Millisecond, Tail: 50 * time.Millisecond,
 		Exclusive: 2, Starts: 4, MemorySwaps: 2, CallRounds: 2, Calls: 20_000, Binds: 20,
+		SegmentSize: 64 << 20, SegmentRounds: 2, SegmentSwaps: 2,
 	}
 }
 
@@ -46,5 +52,6 @@ func least() amounts {
 		Blocks: 1, Slice: 50 * time.Millisecond, Clients: 4,
 		SwapRounds: 1, SwapsEach: 1, WarmUp: 10 * time.Millisecond, Rate: 200, Lead: 50 * time.Millisecond, Tail: 10 * time.Millisecond,
 		Exclusive: 1, Starts: 1, MemorySwaps: 1, CallRounds: 1, Calls: 1000, Binds: 3,
+		SegmentSize: 4 << 20, SegmentRounds: 1, SegmentSwaps: 1,
 	}
 }

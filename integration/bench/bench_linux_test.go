@@ -70,6 +70,7 @@ func rows() map[string][]string {
 		"start-up":   {bare, floor, linked, listens, ownBind, tini, dumbInit, starter},
 		"memory":     {listens, ownBind, starter},
 		"calls":      timedCalls(),
+		"segment":    append(segmentCopies(), stopThenStart, withShm),
 	}
 }
 

@@ -28,6 +28,7 @@ func scenarios() []scenario {
 		{"start-up", measureStartUp},
 		{"memory", measureMemory},
 		{"calls", measureCalls},
+		{"segment", measureSegment},
 	}
 }
 

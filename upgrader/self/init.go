@@ -49,3 +49,10 @@ func (a *Above) Succeeded(pid int) error {
 	_, err := a.file.WriteString(strconv.Itoa(pid) + "\n")
 	return err
 }
+
+// Passed is a descriptor that the init hands to its upgrader; Variable says its
+// number there.
+type Passed struct {
+	Variable string
+	File     *os.File
+}

@@ -18,8 +18,8 @@ func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
 // returns the status with which the last upgrader ended. The child has a
 // process group of its own, which gets the terminal if ours has it, so that
 // each signal reaches it once, and job control works as if there were one
-// process.
-func Init() (status int, err error) {
+// process. It closes the files that it passes.
+func Init(pass ...Passed) (status int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("self: init: %w", os.NewSyscallError("prctl", err))
 	}
@@ -38,7 +38,7 @@ func Init() (status int, err error) {
 	signal.Notify(signals, wanted...)
 	i := &initProcess{heirs: pipe[0], front: ownsTerminal(), ended: map[int]unix.WaitStatus{}}
 	i.terminal = i.front
-	if i.main, err = i.start(pipe[1]); err != nil {
+	if i.main, err = i.start(pipe[1], pass); err != nil {
 		return 0, fmt.Errorf("self: init: start the upgrader: %w", err)
 	}
 	i.group = i.main
@@ -69,10 +69,16 @@ type initProcess struct {
 
 // start forks the upgrader. Descriptors are passed by number: File.Fd would
 // change the mode of a terminal or a pipe that others share.
-func (i *initProcess) start(pipe int) (int, error) {
+func (i *initProcess) start(pipe int, pass []Passed) (int, error) {
+	env, files := append(os.Environ(), initVariable+"=3"), []uintptr{0, 1, 2, uintptr(pipe)}
+	for _, p := range pass {
+		defer p.File.Close() // the child has its own
+		env = append(env, p.Variable+"="+strconv.Itoa(len(files)))
+		files = append(files, p.File.Fd())
+	}
 	return syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
-		Env:   append(os.Environ(), initVariable+"=3"),
-		Files: []uintptr{0, 1, 2, uintptr(pipe)},
+		Env:   env,
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: i.front, Ctty: 0},
 	})
 }
