@@ -19,13 +19,14 @@ const nobody = 65534
 
 // options say how an upgrader is started.
 type options struct {
-	verb    []string // in front of everything: another command than to wrap
-	flags   []string // in front of --; --state-dir is added
-	command []string // behind it; nil: without --
-	user    int      // 0: ours
-	env     []string // added to ours
-	binary  string   // "": the one built
-	scratch *scratch // "": a new one
+	verb    []string        // in front of everything: another command than to wrap
+	flags   []string        // in front of --; --state-dir is added
+	command []string        // behind it; nil: without --
+	user    int             // 0: ours
+	env     []string        // added to ours
+	binary  string          // "": the one built
+	scratch *scratch        // nil: a new one
+	setup   func(*exec.Cmd) // changes how it is started; nil: not at all
 }
 
 // upgrader is a running one, wrapped around a server.
@@ -68,6 +69,9 @@ func start(t *testing.T, o options) *upgrader {
 			t.Skip("needs root: runs as another user")
 		}
 		u.command.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(o.user), Gid: uint32(o.user)}
+	}
+	if o.setup != nil {
+		o.setup(u.command)
 	}
 	if err := u.command.Start(); err != nil {
 		t.Fatal(err)

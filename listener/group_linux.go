@@ -204,6 +204,9 @@ func (s *system) existsLocked(l *Lane) bool {
 
 // reconcileLocked finds members that left by themselves: shut down by a guest, or an orphan's that died.
 func (s *system) reconcileLocked(c *Claim) {
+	if s.frozen {
+		return
+	}
 	if c.at.network == "unix" {
 		s.reconcileUnixLocked(c)
 		return

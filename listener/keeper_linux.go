@@ -78,6 +78,9 @@ func (l *Lane) relaysLocked() bool {
 func (s *system) watchedLocked(now time.Time) ([]unix.PollFd, []*Lane) {
 	polls := []unix.PollFd{{Fd: int32(s.wake), Events: unix.POLLIN}}
 	var lanes []*Lane
+	if s.frozen {
+		return polls, nil
+	}
 	for _, c := range s.list {
 		for _, l := range c.all {
 			l.watched = false
@@ -102,7 +105,7 @@ func (s *system) watchedLocked(now time.Time) ([]unix.PollFd, []*Lane) {
 }
 
 func (s *system) wokenLocked(l *Lane, events int16) {
-	if events == 0 || l.fd < 0 || l.state != laneMember || s.closed {
+	if events == 0 || l.fd < 0 || l.state != laneMember || s.closed || s.frozen {
 		return
 	}
 	if l.claim.at.network == "tcp" && events&(unix.POLLHUP|unix.POLLERR) != 0 {
@@ -124,6 +127,9 @@ func (s *system) wokenLocked(l *Lane, events int16) {
 // sweepLocked closes what may go, and returns how long nothing will have to be done; negative: for ever.
 func (s *system) sweepLocked(now time.Time) time.Duration {
 	wait := time.Duration(-1)
+	if s.frozen {
+		return wait
+	}
 	until := func(d time.Duration) {
 		if wait < 0 || d < wait {
 			wait = max(d, 0)
@@ -146,6 +152,9 @@ func (s *system) sweepLocked(now time.Time) time.Duration {
 // sweepClaimLocked closes what may go of one claim.
 func (s *system) sweepClaimLocked(c *Claim, now time.Time) time.Duration {
 	wait := time.Duration(-1)
+	if s.frozen {
+		return wait
+	}
 	for again := true; again; {
 		again = false
 		for _, l := range slices.Clone(c.all) {

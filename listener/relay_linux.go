@@ -23,7 +23,9 @@ func (s *system) relayLocked(l *Lane, fd int) {
 	}
 	c, gen := l.claim, l.gen
 	network, addr := c.at.network, c.at.dial()
+	s.relays.Add(1)
 	s.work.Go(func() {
+		defer s.relays.Add(-1)
 		err := relay(s.ctx, conn, network, addr)
 		kind := Rescued
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +22,11 @@ type system struct {
 	ctx    context.Context // ends with close: relays and watchers
 	cancel context.CancelFunc
 	work   sync.WaitGroup // keeper, relays, watchers
+	relays atomic.Int64   // clients that are being relayed
 
 	mu     sync.Mutex
 	closed bool
+	frozen bool // another upgrader has the same sockets: see Set.Freeze
 	list   []*Claim
 	events []Event // to be told once mu is free
 	wake   int     // eventfd of the keeper; -1 before the first claim
@@ -450,51 +453,5 @@ func (s *system) release(c *Claim) error {
 	}
 	c.serving = nobody
 	s.kickLocked()
-	return nil
-}
-
-func (s *system) close() error  { return s.end(false) }
-func (s *system) detach() error { return s.end(true) }
-
-// end closes everything. To detach is to leave the sockets as they are, for whoever else has them.
-func (s *system) end(detach bool) error {
-	s.lock()
-	if s.closed {
-		s.unlock()
-		return nil
-	}
-	s.closed = true
-	s.cancel()
-	s.kickLocked()
-	s.unlock()
-	s.work.Wait()
-
-	s.lock()
-	defer s.unlock()
-	for _, c := range s.list {
-		if c.dir != nil {
-			if !detach {
-				c.dir.unpublish(c.all)
-			}
-		}
-		for _, l := range c.all {
-			if l.fd < 0 {
-				continue
-			}
-			if !detach && c.at.network != "udp" { // whoever has a duplicate must not keep the port alive
-				_ = unix.Shutdown(l.fd, unix.SHUT_RDWR) // not listening: nothing to shut
-			}
-			unix.Close(l.fd)
-			l.fd, l.state = -1, laneGone
-		}
-		if c.dir != nil {
-			c.dir.close()
-		}
-	}
-	s.list = nil
-	if s.wake >= 0 {
-		unix.Close(s.wake)
-		s.wake = -1
-	}
 	return nil
 }

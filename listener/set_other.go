@@ -219,3 +219,23 @@ func (s *system) dialLane(ctx context.Context, _ int, network, address string) (
 	var d net.Dialer
 	return d.DialContext(ctx, network, address)
 }
+
+// Sockets that are shared are as they are: nothing is done to them behind a caller's back.
+func (s *system) freeze()                       {}
+func (s *system) thaw() error                   { return nil }
+func (s *system) relayed(context.Context) error { return nil }
+
+func (s *system) generations() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []int
+	for _, c := range s.list {
+		for _, l := range c.all {
+			if l.gen != 0 {
+				all = append(all, l.gen)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

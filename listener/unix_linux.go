@@ -134,7 +134,7 @@ func (s *system) acceptUnixLocked(c *Claim) error {
 // that binds the path by itself.
 func (s *system) putBackLocked(c *Claim) {
 	steered := c.steeredLocked()
-	if c.refused || len(steered) == 0 || c.dir.fd < 0 || c.dir.ino(c.dir.base) != 0 {
+	if s.frozen || c.refused || len(steered) == 0 || c.dir.fd < 0 || c.dir.ino(c.dir.base) != 0 {
 		return
 	}
 	l := steered[0]

@@ -28,6 +28,7 @@ type remembered struct {
 
 type rememberedGeneration struct {
 	Number     int              `json:"number"`
+	Mark       string           `json:"mark,omitempty"` // of its own; "": that of all
 	Phase      phase            `json:"phase"`
 	Main       process.Identity `json:"main"`
 	Executable process.Exe      `json:"executable"`
@@ -45,7 +46,7 @@ func (s *Service) remembered() remembered {
 		if g.exe.Ino == 0 && g.main.Start != 0 {
 			g.exe, _ = g.main.Executable() // a zero one is not compared
 		}
-		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
+		r.Generations = append(r.Generations, rememberedGeneration{Number: g.number, Mark: g.mark, Phase: g.phase, Main: g.main, Executable: g.exe, Started: g.started, Ready: g.ready})
 	}
 	slices.SortFunc(r.Generations, func(a, b rememberedGeneration) int { return a.Number - b.Number })
 	return r
@@ -68,8 +69,11 @@ func (s *Service) remember() (remembered, error) {
 		return remembered{}, nil
 	}
 	for i, g := range r.Generations {
+		if g.Mark == "" {
+			r.Generations[i].Mark, g.Mark = r.Mark, r.Mark
+		}
 		if g.Main.Start == 0 { // it was being launched
-			if left, err := process.NewMembers(process.Identity{Pid: -1}, "", marks(r.Mark, g.Number)...).List(); err == nil && len(left) > 0 {
+			if left, err := process.NewMembers(process.Identity{Pid: -1}, "", marks(g.Mark, g.Number)...).List(); err == nil && len(left) > 0 {
 				r.Generations[i].Main = left[0]
 			}
 		}
@@ -81,7 +85,7 @@ func (s *Service) remember() (remembered, error) {
 		exe, err := g.Main.Executable()
 		same := err != nil || g.Executable.Ino == 0 || exe.Dev == g.Executable.Dev && exe.Ino == g.Executable.Ino
 		// A script that became its program since has another one, and our mark in its environment.
-		return !same && !process.NewMembers(process.Identity{Pid: -1}, "", marks(r.Mark, g.Number)...).Has(g.Main.Pid)
+		return !same && !process.NewMembers(process.Identity{Pid: -1}, "", marks(g.Mark, g.Number)...).Has(g.Main.Pid)
 	})
 	s.last = r.Last
 	if len(r.Generations) == 0 {
@@ -90,7 +94,7 @@ func (s *Service) remember() (remembered, error) {
 	s.notifies = r.Notifies
 	serving := s.heirOf(r)
 	var pidfds []*os.File
-	members := process.NewMembers(serving.Main, "", marks(r.Mark, serving.Number)...)
+	members := process.NewMembers(serving.Main, "", marks(serving.Mark, serving.Number)...)
 	ids, err := members.List()
 	if err != nil {
 		return r, err
@@ -106,7 +110,7 @@ func (s *Service) remember() (remembered, error) {
 	}
 	s.move(BeginAsked)
 	for _, old := range r.Generations {
-		g := s.adopt(r.Mark, old)
+		g := s.adopt(old)
 		if old.Number != serving.Number {
 			s.retire(g, phaseDraining, nil)
 			continue
@@ -130,17 +134,20 @@ func (s *Service) heirOf(r remembered) rememberedGeneration {
 	return r.Generations[len(r.Generations)-1]
 }
 
+// markOf is the variable that all processes of one upgrader carry.
+func markOf(mark string) string { return "UPGRADER_MARK=" + mark }
+
 func marks(mark string, generation int) []string {
-	return []string{"UPGRADER_MARK=" + mark, "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
+	return []string{markOf(mark), "UPGRADER_GENERATION=" + strconv.Itoa(generation)}
 }
 
 // adopt makes a generation of ours of one that we did not start. Its lanes are
 // there already.
-func (s *Service) adopt(mark string, old rememberedGeneration) *generation {
+func (s *Service) adopt(old rememberedGeneration) *generation {
 	run, cancel := context.WithCancel(s.run)
 	g := &generation{
-		number: old.Number, phase: phaseServing, adopted: true, begun: true, main: old.Main, exe: old.Executable,
-		members: process.NewMembers(old.Main, "", marks(mark, old.Number)...),
+		number: old.Number, phase: phaseServing, adopted: true, begun: true, mark: old.Mark, main: old.Main, exe: old.Executable,
+		members: process.NewMembers(old.Main, "", marks(old.Mark, old.Number)...),
 		started: old.Started, ready: old.Ready, run: run, cancel: cancel, proven: func() {},
 		exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
 	}

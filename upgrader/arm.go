@@ -85,7 +85,7 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 		return l, err
 	}
 	a.main = s.identify(g.run, a.child.Pid)
-	a.members = process.NewMembers(a.main, a.order.Cgroup, marks(s.mark, g.number)...)
+	a.members = process.NewMembers(a.main, a.order.Cgroup, marks(g.mark, g.number)...)
 	return a.launchedAs, nil
 }
 

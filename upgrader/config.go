@@ -11,6 +11,7 @@ import (
 	"github.com/upgrader/upgrader/listener/dialect"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/ready"
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // Strategy says whether two generations may run at once.
@@ -125,6 +126,10 @@ type Config struct {
 	Ignored []syscall.Signal // signals that the server finds ignored, as nohup(1) means it
 
 	Stdin, Stdout, Stderrs *os.File // given to the server and written to; nil: ours
+
+	Self   *self.Self         // this process as one that can be replaced; nil: it cannot
+	NoSelf string             // why not; "": not on this system
+	Carry  func() []self.File // what else a successor of this process is handed; nil: nothing. Called by the loop, the files are lent
 
 	Observe func(Event) // told what happens, from the loop: must not block; nil: nobody
 }

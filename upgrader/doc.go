@@ -12,4 +12,7 @@
 // A generation moves through the files in this order: recipe.go (what is run),
 // start.go (its lanes, environment and process), readiness.go (what proves it),
 // swap.go (the verdict), retire.go (settle, stop signal, KILL).
+//
+// A new upgrader takes over by handover.go (the old side), handed.go (what
+// passes between them) and succeed.go (the new side).
 package upgrader

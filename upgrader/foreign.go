@@ -146,7 +146,7 @@ func (s *Service) adoptForeign(f Foreign) error {
 	}
 	s.move(BeginAsked)
 	now := time.Now()
-	g := s.adopt(s.mark, rememberedGeneration{Number: s.last, Main: f.Main, Executable: f.Exe, Started: now, Ready: now})
+	g := s.adopt(rememberedGeneration{Mark: s.mark, Number: s.last, Main: f.Main, Executable: f.Exe, Started: now, Ready: now})
 	r, err := recipeOf(f.Main)
 	if err == nil && !slices.Equal(s.config.Command, f.Args) { // the command was given, since its arguments are not to be trusted
 		_ = r.held.Close() // it was only read

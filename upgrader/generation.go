@@ -2,6 +2,7 @@ package upgrader
 
 import (
 	"context"
+	"os"
 	"syscall"
 	"time"
 
@@ -43,6 +44,12 @@ type generation struct {
 	follows bool           // it daemonised, or said MAINPID=: main is not the child
 	exe     process.Exe    // what its main process executes, once it was asked
 
+	mark       string   // tells its processes from those of others
+	calls      *os.File // listener of its seccomp filter; nil: its binds are its own
+	learns     bool     // without a look at its sockets, which is not permitted here
+	pauseBinds func()   // waits until nobody answers its binds; nil: nobody does
+	offset     int64    // up to which its stderr was forwarded, once that is known
+
 	started, ready time.Time
 	predecessor    int                     // pid of the one before, 0: none
 	notified       bool                    // it sent READY=1
@@ -75,7 +82,7 @@ func (s *Service) newGeneration(r *recipe) *generation {
 	s.last++
 	run, cancel := context.WithCancel(s.run)
 	g := &generation{
-		number: s.last, recipe: r.use(), phase: phaseStarting, started: time.Now(),
+		number: s.last, mark: s.mark, recipe: r.use(), phase: phaseStarting, started: time.Now(),
 		run: run, cancel: cancel, exited: make(chan struct{}), listens: map[*listener.Lane]bool{},
 	}
 	g.grace, g.hurry = context.WithCancel(run)

@@ -113,6 +113,10 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 	return st, err
 }
 
+// InCharge is closed once this upgrader is the one that decides: at once,
+// unless it takes over from another.
+func (s *Service) InCharge() <-chan struct{} { return s.charge }
+
 // Handler is the service for the control socket and the HTTP API.
 func (s *Service) Handler() control.Handler { return handler{s} }
 
@@ -129,6 +133,8 @@ func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, err
 		return s.restart(ctx, r)
 	case control.DoSnapshot:
 		return s.snapshot(ctx, r)
+	case control.DoSelfUpgrade:
+		return s.selfUpgrade(ctx, askedSelf)
 	case control.DoReload:
 		return control.Answer{}, s.reload(ctx)
 	case control.DoStop:
@@ -190,6 +196,11 @@ func (s *Service) wantAndWait(ctx context.Context, a wanted, probation bool) (co
 	if !s.tell(func() { s.want(a) }) {
 		return control.Verdict{}, errStopping
 	}
+	return s.awaitVerdict(ctx, reply)
+}
+
+// awaitVerdict waits for the one that was asked for.
+func (s *Service) awaitVerdict(ctx context.Context, reply <-chan control.Verdict) (control.Verdict, error) {
 	select {
 	case v := <-reply:
 		return v, nil

@@ -5,8 +5,8 @@ import "fmt"
 // State says what the service as a whole is doing.
 type State string
 
-// The states. In Serving, Swapping, Sharing, Preparing and Probation somebody serves; in
-// the others clients wait in a lane.
+// The states. In Serving, Swapping, Sharing, Preparing, Probation, Handing and Taking
+// somebody serves; in the others clients wait in a lane.
 const (
 	Down      State = "down"      // nothing runs, nothing starts: before the first start, or waiting to retry
 	Starting  State = "starting"  // a generation starts, nobody serves
@@ -18,6 +18,8 @@ const (
 	Leaving   State = "leaving"   // the predecessor was asked to quit, clients queue for its successor (exclusive)
 	Replacing State = "replacing" // the successor starts, its predecessor is gone (exclusive)
 	Reverting State = "reverting" // the predecessor's held executable starts again, nobody serves
+	Handing   State = "handing"   // a new upgrader starts its generation beside the serving one: nothing else is begun
+	Taking    State = "taking"    // we are that new upgrader, and not in charge yet
 	Stopping  State = "stopping"  // everything was asked to quit
 	Stopped   State = "stopped"   // nothing is left
 )
@@ -39,15 +41,21 @@ const (
 	Proved          Move = "proved"    // probation is over
 	Unhealthy       Move = "unhealthy" // the health check failed on probation
 	SteeredBack     Move = "back"      // the warm predecessor serves again
+	HandAsked       Move = "hand"      // a new upgrader is to take over
+	HandedOver      Move = "handed"    // it is in charge
+	HandFailed      Move = "kept"      // it is not, and nothing of it is left
+	TakeAsked       Move = "take"      // to take over from an old upgrader
+	Taken           Move = "taken"     // in charge, our generation is ready beside the serving one (overlap)
+	TakenOver       Move = "adopted"   // in charge of the serving generation; ours comes after it (exclusive)
 	StopAsked       Move = "stop"      // full stop, or no more retries
 	AllGone         Move = "all-gone"  // no process of any generation is left
 )
 
 // next is the whole machine. A pair that is not in it is not legal.
 var next = map[State]map[Move]State{
-	Down:      {BeginAsked: Starting, StopAsked: Stopping},
+	Down:      {BeginAsked: Starting, TakeAsked: Taking, StopAsked: Stopping},
 	Starting:  {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
-	Serving:   {OverlapAsked: Swapping, PrepareAsked: Preparing, ExclusiveAsked: Leaving, ServerDied: Down, StopAsked: Stopping},
+	Serving:   {OverlapAsked: Swapping, PrepareAsked: Preparing, ExclusiveAsked: Leaving, ServerDied: Down, HandAsked: Handing, StopAsked: Stopping},
 	Swapping:  {Ready: Probation, ShareAsked: Sharing, StartFailed: Serving, ServerDied: Starting, StopAsked: Stopping},
 	Sharing:   {Ready: Probation, StartFailed: Serving, StopAsked: Stopping},
 	Preparing: {ExclusiveAsked: Leaving, StartFailed: Serving, StopAsked: Stopping},
@@ -55,6 +63,8 @@ var next = map[State]map[Move]State{
 	Leaving:   {PredecessorGone: Replacing, StopAsked: Stopping},
 	Replacing: {Ready: Probation, StartFailed: Reverting, StopAsked: Stopping},
 	Reverting: {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
+	Handing:   {HandedOver: Stopped, HandFailed: Serving, StopAsked: Stopping},
+	Taking:    {Taken: Swapping, TakenOver: Serving, StartFailed: Stopped, StopAsked: Stopped},
 	Stopping:  {AllGone: Stopped},
 	Stopped:   {},
 }
@@ -72,7 +82,7 @@ func Next(s State, m Move) (State, error) {
 // served reports whether some generation answers clients in s.
 func (s State) served() bool {
 	switch s {
-	case Serving, Swapping, Sharing, Preparing, Probation:
+	case Serving, Swapping, Sharing, Preparing, Probation, Handing, Taking:
 		return true
 	}
 	return false
@@ -81,7 +91,7 @@ func (s State) served() bool {
 // busy reports whether a swap is under way in s: another one has to queue.
 func (s State) busy() bool {
 	switch s {
-	case Swapping, Sharing, Preparing, Leaving, Replacing, Reverting, Starting:
+	case Swapping, Sharing, Preparing, Leaving, Replacing, Reverting, Starting, Handing, Taking:
 		return true
 	}
 	return false

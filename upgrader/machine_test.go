@@ -7,25 +7,27 @@ import (
 // TestMachine writes every cell of the table a second time: a blank cell is
 // an illegal move.
 func TestMachine(t *testing.T) {
-	moves := []Move{BeginAsked, Ready, StartFailed, ServerDied, OverlapAsked, PrepareAsked, ExclusiveAsked, PredecessorGone, Proved, Unhealthy, ShareAsked, SteeredBack, StopAsked, AllGone}
+	moves := []Move{BeginAsked, Ready, StartFailed, ServerDied, OverlapAsked, PrepareAsked, ExclusiveAsked, PredecessorGone, Proved, Unhealthy, ShareAsked, SteeredBack, HandAsked, HandedOver, HandFailed, TakeAsked, Taken, TakenOver, StopAsked, AllGone}
 	const no = State("")
 	rows := []struct {
 		from State
 		to   []State // in the order of moves
 	}{
-		//           begin     ready      failed     died       overlap   prepare   exclusive gone       proved   unhealthy  share    back     stop      all-gone
-		{Down, []State{Starting, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Starting, []State{no, Serving, Down, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Serving, []State{no, no, no, Down, Swapping, Preparing, Leaving, no, no, no, no, no, Stopping, no}},
-		{Swapping, []State{no, Probation, Serving, Starting, no, no, no, no, no, no, Sharing, no, Stopping, no}},
-		{Sharing, []State{no, Probation, Serving, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Preparing, []State{no, no, Serving, no, no, no, Leaving, no, no, no, no, no, Stopping, no}},
-		{Probation, []State{no, no, no, Reverting, Swapping, no, Leaving, no, Serving, Reverting, no, Serving, Stopping, no}},
-		{Leaving, []State{no, no, no, no, no, no, no, Replacing, no, no, no, no, Stopping, no}},
-		{Replacing, []State{no, Probation, Reverting, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Reverting, []State{no, Serving, Down, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Stopping, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped}},
-		{Stopped, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, no}},
+		//           begin     ready      failed     died       overlap   prepare   exclusive gone       proved   unhealthy  share    back     hand    handed   kept    take    taken   adopted  stop      all-gone
+		{Down, []State{Starting, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Taking, no, no, Stopping, no}},
+		{Starting, []State{no, Serving, Down, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Serving, []State{no, no, no, Down, Swapping, Preparing, Leaving, no, no, no, no, no, Handing, no, no, no, no, no, Stopping, no}},
+		{Swapping, []State{no, Probation, Serving, Starting, no, no, no, no, no, no, Sharing, no, no, no, no, no, no, no, Stopping, no}},
+		{Sharing, []State{no, Probation, Serving, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Preparing, []State{no, no, Serving, no, no, no, Leaving, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Probation, []State{no, no, no, Reverting, Swapping, no, Leaving, no, Serving, Reverting, no, Serving, no, no, no, no, no, no, Stopping, no}},
+		{Leaving, []State{no, no, no, no, no, no, no, Replacing, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Replacing, []State{no, Probation, Reverting, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Reverting, []State{no, Serving, Down, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
+		{Handing, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped, Serving, no, no, no, Stopping, no}},
+		{Taking, []State{no, no, Stopped, no, no, no, no, no, no, no, no, no, no, no, no, no, Swapping, Serving, Stopped, no}},
+		{Stopping, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped}},
+		{Stopped, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no}},
 	}
 	if len(rows) != len(next) {
 		t.Fatalf("%d states here, %d in the table", len(rows), len(next))

@@ -83,7 +83,7 @@ func (s *Service) openMemory() error {
 	if c == nil {
 		return nil
 	}
-	m, err := s.openSegment(s.last, s.serving)
+	m, err := s.openSegment(s.last, s.serving, inheritedMemory(s.inheritance))
 	switch {
 	case c.Made && errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -99,14 +99,15 @@ func (s *Service) openMemory() error {
 
 // openSegment opens it, and the store of its snapshots. last counts the
 // generations that were started; serving is the one that may write, nil: none.
-func (s *Service) openSegment(last int, serving *generation) (*memory, error) {
+// in is what another upgrader handed over of it; zero: nothing.
+func (s *Service) openSegment(last int, serving *generation, in shmbridge.Inherited) (*memory, error) {
 	m := &memory{Memory: *s.config.Memory, turn: make(chan struct{}, 1)}
-	options := shmbridge.Config{Generation: last}
+	options := shmbridge.Config{Generation: last, Inherited: in}
 	if u := s.config.User; u != nil {
 		options.Uid, options.Gid = &u.Uid, &u.Gid
 	}
 	var err error
-	if serving != nil && m.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
+	if serving != nil && in.Segment == nil && m.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
 		if options.Inherited, err = inheritMemory(serving.main); err != nil {
 			return nil, fmt.Errorf("upgrader: take %s over from pid %d: %w", m.Spec.Identity(), serving.pid(), err)
 		}

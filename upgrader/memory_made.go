@@ -24,7 +24,7 @@ func (s *Service) lookForMemory(g *generation, m *memory, last int) {
 	if m != nil && !errors.Is(m.segment.Check(), shmbridge.ErrRemoved) {
 		return
 	}
-	made, err := s.openSegment(last, g)
+	made, err := s.openSegment(last, g, shmbridge.Inherited{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return // a server without one
 	}

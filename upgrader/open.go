@@ -17,11 +17,12 @@ import (
 
 // files are what a service keeps in the file system and gives back at its end.
 type files struct {
-	dir    *state.Dir
-	lock   *state.Lock
-	pid    *state.PidFile
-	status *state.StatusFile
-	save   chan saving // the newest state that is not written yet
+	dir     *state.Dir
+	lock    *state.Lock
+	pid     *state.PidFile
+	status  *state.StatusFile
+	control *control.Server
+	save    chan saving // the newest state that is not written yet
 }
 
 // open takes everything that lasts as long as the service: the state dir and
@@ -33,8 +34,11 @@ func (s *Service) open() error {
 		return err
 	}
 	s.files.dir = dir
-	if s.files.lock, err = dir.Lock(s.config.Name, s.config.Command); err != nil {
-		return err
+	in := s.config.Self.Inherited()
+	if in == nil {
+		if s.files.lock, err = dir.Lock(s.config.Name, s.config.Command); err != nil {
+			return err
+		}
 	}
 	s.config.StateDir = dir.Path()
 	if s.config.User != nil { // its notify socket lies there; all files in it are for their owner alone
@@ -50,20 +54,25 @@ func (s *Service) open() error {
 		s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
 	}
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
-	found, err := s.remember()
+	var found remembered
+	if in != nil {
+		err = s.succeed(in)
+	} else {
+		found, err = s.remember()
+	}
 	if err != nil {
 		return err
 	}
 	if err := s.adoptOutsider(); err != nil {
 		return err
 	}
-	if f := s.config.Adopt; f != nil && len(found.Generations) == 0 {
+	if f := s.config.Adopt; f != nil && len(found.Generations) == 0 && in == nil {
 		if err := s.adoptForeign(*f); err != nil {
 			return err
 		}
 	}
 	err = s.openMemory()
-	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 {
+	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 && in == nil {
 		// One that was being started when the last upgrader was killed had not executed its command at the first look.
 		if late, e := s.remember(); e == nil && len(late.Generations) > 0 {
 			found, err = late, s.openMemory()
@@ -72,7 +81,7 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
-	if s.serving != nil && len(found.Generations) == 0 {
+	if s.serving != nil && len(found.Generations) == 0 && in == nil {
 		s.lendTo(s.serving)
 	}
 	if d := s.config.Section; d != nil && d.Size > 0 {
@@ -83,7 +92,7 @@ func (s *Service) open() error {
 	if s.config.Outsiders != nil {
 		s.spawn(s.watchOutsiders)
 	}
-	if len(s.generations) == 0 {
+	if len(s.generations) == 0 && in == nil {
 		s.sweep()
 	}
 	for _, a := range s.config.Listen {
@@ -95,6 +104,10 @@ func (s *Service) open() error {
 		s.observe(Event{What: EventClaimed, Message: c.String()})
 	}
 	s.intercepts = s.config.Intercept == InterceptOn || s.config.Intercept == InterceptAuto && len(s.claims) == 0
+	if in != nil {
+		s.intercepts = s.intercepts && s.inheritance.handed.Intercepts
+		return nil // the rest is the old upgrader's, until we are in charge
+	}
 	if s.config.PidFile != "" {
 		if s.files.pid, err = state.WritePidFile(state.PidFileConfig{Path: s.config.PidFile}); err != nil {
 			return err
@@ -107,27 +120,31 @@ func (s *Service) open() error {
 		}
 	}
 	if s.config.Fleet == nil {
-		if err := s.openControl(); err != nil {
+		server, err := control.Listen(s.config.StateDir, handler{s})
+		if err != nil {
 			return err
 		}
+		s.answerQuestions(server)
 	}
-	s.files.save = make(chan saving, 1)
-	s.spawn(s.saveStates)
+	s.keepStates()
+	close(s.charge)
 	return nil
 }
 
-// openControl answers on the control socket until the end.
-func (s *Service) openControl() error {
-	server, err := control.Listen(s.config.StateDir, handler{s})
-	if err != nil {
-		return err
-	}
+// answerQuestions runs the control socket.
+func (s *Service) answerQuestions(server *control.Server) {
+	s.files.control = server
 	s.spawn(func() {
 		if err := server.Run(s.run); err != nil {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})
-	return nil
+}
+
+// keepStates has states written down from now on.
+func (s *Service) keepStates() {
+	s.files.save = make(chan saving, 1)
+	s.spawn(s.saveStates)
 }
 
 // closeFiles gives back what open took from the file system. The lock is the
@@ -208,7 +225,7 @@ type saving struct {
 
 // saveFor is save, with somebody who waits.
 func (s *Service) saveFor(waiting ...chan<- struct{}) {
-	if s.files.save == nil || s.set == nil {
+	if s.files.save == nil || s.set == nil || s.handing != nil && s.handing.sealed {
 		for _, w := range waiting {
 			close(w)
 		}

@@ -78,7 +78,7 @@ func (s *Service) adoptOutsider() error {
 	}
 	s.last++
 	s.move(BeginAsked)
-	g := s.adopt("", rememberedGeneration{Number: s.last, Phase: phaseServing, Main: id, Executable: exe, Started: time.Now(), Ready: time.Now()})
+	g := s.adopt(rememberedGeneration{Number: s.last, Phase: phaseServing, Main: id, Executable: exe, Started: time.Now(), Ready: time.Now()})
 	recipe, err := recipeOf(id)
 	if err == nil {
 		if args := o.Args(recipe.args); args != nil {
@@ -222,6 +222,10 @@ func (s *Service) lookAround(now watched, ours func(pid int) bool) {
 	found, err := o.find(ours)
 	if err != nil {
 		return // looked at again with the next change
+	}
+	elsewhere := false // then what was found may be another upgrader's
+	if err := s.ask(s.run, func() { elsewhere = s.handsOff() }); err != nil || elsewhere {
+		return
 	}
 	if len(found) == 0 {
 		if !ours(now.named) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // A recipe is what a generation runs: the command file, held open so that it
@@ -26,7 +27,7 @@ type recipe struct {
 // ours are the variables of an upgrader above us, or of our last life, that a
 // server must not take for its own.
 var ours = map[string]bool{
-	"NOTIFY_SOCKET": true, "TABLEFLIP_HAS_PARENT_7DIU3": true, "UPGRADER_GENERATION": true, "UPGRADER_PREDECESSOR": true,
+	"NOTIFY_SOCKET": true, self.Sentinel: true, "UPGRADER_SUCCEEDS": true, "UPGRADER_INIT_FD": true, "UPGRADER_GENERATION": true, "UPGRADER_PREDECESSOR": true,
 	"UPGRADER_STRATEGY": true, "UPGRADER_READY_EVENT": true, "UPGRADER_MARK": true, "UPGRADER_SHM_FD": true, "UPGRADER_SHM_PATH": true,
 	"UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true,
 	"WATCHDOG_PID": true, "WATCHDOG_USEC": true,

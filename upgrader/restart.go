@@ -27,6 +27,8 @@ func (s *Service) mainEnded(g *generation) {
 		return
 	}
 	switch {
+	case s.state == Handing: // what becomes of us is decided soon
+	case s.inheritance != nil && s.inheritance.assuming: // likewise
 	case g == s.starting && s.state == Sharing:
 		s.canaryFailed(g, g.died()+" as a canary", g.lost)
 	case g == s.starting:

@@ -101,7 +101,7 @@ func (s *Service) insist(g *generation) {
 	}
 	due := time.AfterFunc(s.config.Insist, func() {
 		s.tell(func() {
-			if g.phase == phaseGone || g.phase == phaseDying {
+			if g.phase == phaseGone || g.phase == phaseDying || s.handsOff() {
 				return
 			}
 			s.observe(Event{What: EventInsist, Generation: g.number, Pid: g.pid(), Message: "it has not quit: all its processes are told", Warning: true})
@@ -161,6 +161,9 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 		defer enough()
 	}
 	err := s.waitEmpty(deadline, g)
+	if s.run.Err() != nil {
+		return // another upgrader sees to it
+	}
 	quit := err == nil && g.grace.Err() == nil
 	if err != nil {
 		late := g.grace.Err() == nil
@@ -255,8 +258,18 @@ func (s *Service) limitDraining() {
 // stop begins the full stop, or hurries it when it was begun. reason is nil
 // when somebody asked.
 func (s *Service) stop(reason error) {
-	if s.state == Stopped {
+	switch {
+	case s.state == Stopped:
 		return
+	case s.state == Taking:
+		s.inheritance.stop = true
+		s.giveUp(s.starting, errors.New("the new upgrader was told to stop"))
+		return
+	case s.handsOff():
+		s.passStop()
+		return
+	case s.handing != nil:
+		s.handing.stop()
 	}
 	if s.state == Stopping {
 		for _, g := range s.generations {

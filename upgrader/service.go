@@ -52,6 +52,11 @@ type Service struct {
 	counters control.Counters
 	totals   control.Totals
 
+	handing     *handing      // a self-upgrade that was asked for; nil: none
+	inheritance *inheritance  // what we take over; nil: we are in charge
+	charge      chan struct{} // closed once we are
+	left        chan struct{} // closed once somebody else is
+
 	memory  *memory // nil: no segment is shared
 	section section // that is kept; none: there is none, or not yet
 
@@ -70,17 +75,19 @@ type Service struct {
 type Exit struct {
 	Code   int   // the exit status for whoever started us
 	Reason error // nil after a stop that was asked for
+	Heir   int   // pid of the upgrader that took over; 0: nobody did
 }
 
 // Run runs the service until it was stopped, or has stopped, and everything
 // that it started is gone. ctx asks for a graceful stop, as Stop does.
 func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 	if err := c.check(); err != nil {
+		c.Self.Inherited().Failed(oneLine(err.Error()))
 		return Exit{Code: 100}, err
 	}
 	s := &Service{
 		config: c, facts: make(chan func(), 64), state: Down, since: time.Now(), began: time.Now(),
-		generations: map[int]*generation{}, reaper: new(process.Reaper),
+		generations: map[int]*generation{}, reaper: new(process.Reaper), charge: make(chan struct{}), left: make(chan struct{}),
 	}
 	if c.Fleet != nil {
 		s.reaper = c.Fleet.Reaper
@@ -88,6 +95,7 @@ func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 	s.run, s.end = context.WithCancel(context.Background())
 	defer s.end()
 	if err := s.open(); err != nil {
+		c.Self.Inherited().Failed(oneLine(err.Error()))
 		s.close()
 		return Exit{Code: exitCode(err)}, err
 	}
@@ -100,8 +108,11 @@ func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 
 // loop runs the facts until nothing is left to learn.
 func (s *Service) loop(ctx context.Context) Exit {
-	if s.state == Down {
+	switch s.state {
+	case Down:
 		s.first()
+	case Taking:
+		s.beginTaking()
 	}
 	s.watchCommand()
 	s.nextQueued()
@@ -176,6 +187,10 @@ func (s *Service) close() {
 	s.hold.end()
 	s.cancelRetry()
 	s.again.cancel()
+	elsewhere := s.handsOff()
+	if elsewhere {
+		close(s.left)
+	}
 	s.end()
 	s.tasks.Wait()
 	for _, g := range s.generations {
@@ -188,21 +203,29 @@ func (s *Service) close() {
 	s.section.release()
 	switch {
 	case s.set == nil:
+	case elsewhere:
+		_ = s.set.Detach() // another upgrader has the sockets
 	case s.state != Stopped && len(s.generations) > 0:
 		_ = s.set.Detach() // it was not even opened: what was found serves on without us
 	default:
 		_ = s.set.Close() // the process ends; the kernel closes what is left
 	}
-	s.closeFiles()
+	if !elsewhere {
+		s.closeFiles()
+	}
 }
 
 // startFailed is told when g could not be started, died, or was late.
 func (s *Service) startFailed(g *generation, err error) {
-	if g != s.starting {
+	if g != s.starting || s.inheritance != nil && s.inheritance.assuming {
 		return
 	}
 	if g.sandbox && s.intercepts && s.config.Intercept == InterceptAuto {
 		s.withoutTakeover(g)
+		return
+	}
+	if s.state == Taking {
+		s.giveUp(g, err)
 		return
 	}
 	s.starting = nil
@@ -234,6 +257,10 @@ func (s *Service) startFailed(g *generation, err error) {
 // becameReady is told when readiness of g was proved.
 func (s *Service) becameReady(g *generation) {
 	if g != s.starting || !g.ready.IsZero() || !s.approved(g) {
+		return
+	}
+	if s.state == Taking {
+		s.assume(g)
 		return
 	}
 	g.ready = time.Now()

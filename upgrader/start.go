@@ -200,7 +200,7 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 
 // notifySocket is where g says READY=1.
 func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
-	path := filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
+	path := s.notifyPath(g)
 	n, err := notify.Listen(path)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil, nil // there is no such thing here, and nobody expects it
@@ -215,6 +215,10 @@ func (s *Service) notifySocket(g *generation) (*notify.Socket, error) {
 	return n, nil
 }
 
+func (s *Service) notifyPath(g *generation) string {
+	return filepath.Join(s.config.StateDir, "notify."+strconv.Itoa(g.number))
+}
+
 func (s *Service) stderrPath(g *generation) string {
 	return filepath.Join(s.config.StateDir, "stderr."+strconv.Itoa(g.number))
 }
@@ -224,6 +228,11 @@ func (s *Service) launched(g *generation, l launchedAs) {
 	g.child, g.main, g.members, g.tail, g.notify = l.child, l.main, l.members, l.tail, l.notify
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
+		select {
+		case <-l.child.Done():
+		case <-s.left: // it is another upgrader's
+			return
+		}
 		status, err := l.child.Wait()
 		noticed := time.Now()
 		s.reaper.Forget(l.child.Pid)
@@ -249,7 +258,8 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		s.spawn(func() { s.hearAcks(g, l.acks) })
 	}
 	if l.filter {
-		s.spawn(func() { s.takeOver(g, l) })
+		g.calls, g.learns = l.child.Notify, l.learns
+		s.answerBinds(g)
 	}
 	s.keepSection(g)
 	s.save()

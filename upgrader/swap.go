@@ -274,6 +274,10 @@ func (s *Service) tally(v control.Verdict, n int) {
 // nextQueued begins the swap that queues, if one does and nothing is under
 // way.
 func (s *Service) nextQueued() {
+	if h := s.handing; h != nil && !h.begun && !s.state.busy() && !s.state.ending() {
+		s.beginHanding()
+		return
+	}
 	if w := s.queued; w != nil && !s.state.busy() && !s.state.ending() {
 		s.queued = nil
 		s.beginSwap(w)

@@ -1,7 +1,9 @@
 package upgrader
 
 import (
+	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -19,11 +21,23 @@ const bindOnly = 400 * time.Millisecond
 // the predecessor had some that the successor has not claimed yet.
 const lastListen = 500 * time.Millisecond
 
-// takeOver answers the binds of g until no process of it is left.
-func (s *Service) takeOver(g *generation, l launchedAs) {
+// answerBinds answers the binds of g until no process of it is left, or until
+// they are paused: then they wait in the kernel.
+func (s *Service) answerBinds(g *generation) {
+	ctx, pause := context.WithCancel(g.run)
+	done := make(chan struct{})
+	g.pauseBinds = func() { pause(); <-done }
+	s.spawn(func() {
+		defer close(done)
+		defer pause()
+		s.takeOver(ctx, g, g.calls, g.learns)
+	})
+}
+
+func (s *Service) takeOver(ctx context.Context, g *generation, calls *os.File, learns bool) {
 	server := intercept.Server{
 		Handler:      &binder{s: s, g: g},
-		NoPidfdGetfd: l.learns,
+		NoPidfdGetfd: learns,
 		Observe: func(e intercept.Event) {
 			if e.Call == "seccomp" {
 				s.tell(func() { g.sandbox = true })
@@ -34,8 +48,12 @@ func (s *Service) takeOver(g *generation, l launchedAs) {
 			}
 		},
 	}
-	err := server.Serve(g.run, l.child.Notify)
-	_ = l.child.Notify.Close() // no process with the filter is left to miss it
+	err := server.Serve(ctx, calls)
+	if ctx.Err() != nil && g.run.Err() == nil { // paused
+		return
+	}
+	_ = calls.Close() // no process with the filter is left to miss it
+	s.tell(func() { g.calls, g.pauseBinds = nil, nil })
 	if err != nil && g.run.Err() == nil {
 		s.tell(func() { s.note(g, "its binds are no longer taken over", err) })
 	}

@@ -1,10 +1,13 @@
 package upgrader
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/upgrader/upgrader/listener"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -39,3 +42,9 @@ func readPid(path string) (int, error) {
 	}
 	return pid, nil
 }
+
+// oneLine makes one line of a text.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// noLane reports whether err says that a generation has no lane: it needs none.
+func noLane(err error) bool { return errors.Is(err, listener.ErrNoLane) }

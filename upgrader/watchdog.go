@@ -61,14 +61,14 @@ func (s *Service) alive(g *generation, m notify.Message) {
 
 // missed has g end: its death is dealt with as any other.
 func (s *Service) missed(g *generation, why string) {
-	if g.asked || g.ended || g.phase != phaseServing || s.state.ending() {
+	if g.asked || g.ended || g.phase != phaseServing || s.state.ending() || s.handsOff() {
 		return
 	}
 	s.observe(Event{What: EventWatchdog, Generation: g.number, Pid: g.pid(), Message: why, Warning: true})
 	_ = g.signal(syscall.SIGABRT) // it may be gone
 	late := time.AfterFunc(abortTime, func() {
 		s.tell(func() {
-			if !g.ended && g.phase == phaseServing {
+			if !g.ended && g.phase == phaseServing && !s.handsOff() {
 				_ = g.signal(syscall.SIGKILL) // it may be gone
 			}
 		})

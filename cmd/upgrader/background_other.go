@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"os"
+
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // background is --daemon, which Windows has services for.
@@ -13,6 +15,8 @@ type background struct{}
 func newBackground() *background { return &background{} }
 
 func (*background) inside() bool { return false }
+
+func (*background) handOn() []self.Passed { return nil }
 
 func (*background) cameUp(int) {}
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // daemonEnv tells a process that it is the one in the background, and the
@@ -36,6 +38,14 @@ func newBackground() *background {
 }
 
 func (d *background) inside() bool { return d.up != nil }
+
+// handOn is what lets another process say in our place that it has come up.
+func (d *background) handOn() []self.Passed {
+	if d.up == nil {
+		return nil
+	}
+	return []self.Passed{{Variable: daemonEnv, File: d.up}}
+}
 
 // cameUp lets the one that was called return with that exit status.
 func (d *background) cameUp(code int) {

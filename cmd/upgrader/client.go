@@ -210,6 +210,23 @@ func swapping(use, short, do string, steps *canary) *cobra.Command {
 		})
 }
 
+func newSelfUpgrade() *cobra.Command {
+	var asJSON bool
+	return talk("self-upgrade", "Replace the upgrader's own program by what its name means now, and swap the server with it: exit 0, 1, 2 as restart",
+		func(set *pflag.FlagSet) { set.BoolVar(&asJSON, "json", false, "the verdict as JSON") },
+		func(ctx context.Context, c *control.Client, out io.Writer) error {
+			v, err := c.SelfUpgrade(ctx)
+			if err != nil {
+				return &exit{2, err}
+			}
+			code, err := verdict(out, control.Result{Verdict: &v}, false, asJSON, false)
+			if err == nil && code != 0 {
+				err = &exit{code, nil}
+			}
+			return err
+		})
+}
+
 // verdict writes what became of a swap, and gives the exit status for it.
 func verdict(out io.Writer, r control.Result, begun, asJSON, several bool) (int, error) {
 	name := ""

@@ -93,7 +93,7 @@ const (
 // none of its own.
 var ofUpgrader = map[string]bool{
 	"name": true, "state-dir": true, "pid-file": true, "http": true, "http-token-file": true,
-	"log-format": true, "log-level": true, "log-file": true, "daemon": true,
+	"log-format": true, "log-level": true, "log-file": true, "daemon": true, "init": true,
 }
 
 // ofOne are flags that no two services can have alike.

@@ -35,6 +35,7 @@ type flags struct {
 	user, umask                          string
 	logFormat, logLevel                  string
 	http, httpToken                      string
+	init                                 bool
 	configFile, logFile                  string
 	daemon                               bool
 	retireDelay                          time.Duration
@@ -91,6 +92,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&c.EnvFile, "env-file", "", "`FILE` of KEY=VALUE lines for the server, read again at each start")
 	set.StringVar(&f.user, "user", "", "`USER[:GROUP]` that the server runs as")
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
+	set.BoolVar(&f.init, "init", false, "keep a small init in the process that was started, so that it stays the same over self-upgrades (always as PID 1)")
 	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
 	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
 	set.StringVar(&c.ID, "id", "", "what `ID`= selects in the HTTP API, and commands beside the name (--profile nfshm: that of the command)")

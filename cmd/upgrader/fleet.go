@@ -36,5 +36,9 @@ func (h *host) runFleet() (upgrader.Exit, error) {
 	for _, s := range h.plan.services {
 		c.Services = append(c.Services, h.adapt(s))
 	}
-	return fleet.Run(context.Background(), c, func(f *fleet.Fleet) { h.obey(f, f.Services) })
+	return fleet.Run(context.Background(), c, func(f *fleet.Fleet) {
+		charge := make(chan struct{})
+		close(charge)
+		h.obey(f, charge, f.Services)
+	})
 }

@@ -89,6 +89,7 @@ func (s *starter) config(env starterEnv) (upgrader.Config, error) {
 	c.Command, c.Dir, c.Environ, c.EnvDir = s.command, s.dir, env.base, env.dir
 	c.PidFile, c.StatusFile = s.pidFile, s.statusFile
 	c.Intercept, c.Terminal = upgrader.InterceptOff, inForeground()
+	c.NoSelf = "start-server has no self-upgrade"
 	var err error
 	if c.Listen, c.Numbers, err = s.listen(); err != nil {
 		return c, err

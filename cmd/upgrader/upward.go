@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -74,6 +75,17 @@ func (u *upward) tell(service string, e upgrader.Event) {
 		lines = append(lines, "STATUS="+name+oneLine(e.What+" "+e.Message))
 	}
 	u.say(lines)
+}
+
+// succeeded tells that another process is the one to watch, while this one,
+// which may say so, still runs.
+func (u *upward) succeeded(pid int) {
+	if u.socket == "" {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.say([]string{fmt.Sprintf("MAINPID=%d", pid), daemon.SdNotifyReady})
 }
 
 // ended is told that a service of a fleet is over.

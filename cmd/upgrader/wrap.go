@@ -17,17 +17,18 @@ import (
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 // wrap runs the service, or the services of --config, until they have stopped.
 // The exit status is the server's own, or says what was wrong with us.
 func wrap(f *flags, set *pflag.FlagSet, command []string) error {
-	daemon := newBackground() // before the environment is taken for the server's
+	daemon, above := newBackground(), self.UnderInit() // before the environment is taken for the server's
 	p, errs := makePlan(f, set, command, os.LookupEnv)
 	if err := firstOf(errs, f.configFile); err != nil {
 		return &exit{exitUsage, err}
 	}
-	if p.own.daemon && !daemon.inside() {
+	if p.own.daemon && !daemon.inside() && !self.Succeeds() {
 		return daemon.start()
 	}
 	log, err := newLog(p.own.logFormat, p.own.logLevel)
@@ -35,16 +36,25 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return &exit{exitUsage, err}
 	}
 	defer func() { _ = log.Sync() }() // stderr cannot be synced everywhere
+	if above == nil && !self.Succeeds() && (p.own.init || os.Getpid() == 1) {
+		return stayBehind(daemon)
+	}
+	if above != nil || self.Succeeds() {
+		inheritWatchdog()
+	}
 	out, err := openOutput(p.own.logFile, p.own.daemon)
 	if err != nil {
 		return &exit{exitUsage, fmt.Errorf("--log-file: %w", err)}
 	}
 	defer out.close()
 	h := &host{
-		plan: p, log: log, output: out, memory: newTidier(), daemon: daemon, terminal: inForeground(), ignored: launch.Ignored(),
+		plan: p, log: log, output: out, memory: newTidier(), daemon: daemon, above: above, terminal: inForeground(), ignored: launch.Ignored(),
 		up: newUpward(os.Getenv("NOTIFY_SOCKET"), len(p.services)), signals: make(chan os.Signal, 64), done: make(chan struct{}),
 	}
 	defer close(h.done)
+	if err := h.succeed(); err != nil {
+		return err
+	}
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads must not end us
 	signal.Notify(h.signals, slices.DeleteFunc(ours(), func(sig os.Signal) bool {
 		return slices.Contains(h.ignored, sig.(syscall.Signal)) // as nohup wants it
@@ -53,7 +63,8 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 	if slices.ContainsFunc(p.services, func(c upgrader.Config) bool { return c.Outsiders != nil }) {
 		signal.Notify(make(chan os.Signal, 1), nfQuit) // which such servers send to their whole group when their pid file is empty
 	}
-	if h.api, err = p.own.openHTTP(log); err != nil {
+	if h.api, err = p.own.openHTTP(log, h.self.Inherited()); err != nil {
+		h.self.Inherited().Failed(oneLine(err.Error()))
 		return err
 	}
 	defer h.api.close()
@@ -90,6 +101,9 @@ type host struct {
 	output   *output
 	memory   *tidier
 	daemon   *background
+	above    *self.Above // the small init that started us; nil: none
+	self     *self.Self  // this process as one that can be replaced; nil: it cannot
+	noSelf   string      // why not; "": not on this system
 	up       *upward
 	api      *httpAPI
 	signals  chan os.Signal
@@ -115,14 +129,18 @@ func (h *host) run() (upgrader.Exit, error) {
 	c := h.adapt(h.plan.services[0])
 	c.Observe = func(e upgrader.Event) {
 		h.saw(h.log, "", e)
-		if e.What == upgrader.EventReady || e.What == upgrader.EventRolled && e.State == upgrader.Serving {
+		switch {
+		case e.What == upgrader.EventReady || e.What == upgrader.EventRolled && e.State == upgrader.Serving:
 			h.cameUp(0)
+		case e.What == upgrader.EventHandedOver:
+			h.succeeded(e.Pid)
 		}
 	}
+	c.Self, c.NoSelf, c.Carry = h.self, h.noSelf, h.carry
 	service := control.Service{Server: cmp.Or(c.Server, c.Name), ID: c.ID, Zone: c.Zone, Type: c.Type}
 	return upgrader.Run(context.Background(), c, func(s *upgrader.Service) {
 		service.Handler = s.Handler()
-		h.obey(s, func() []control.Service { return []control.Service{service} })
+		h.obey(s, s.InCharge(), func() []control.Service { return []control.Service{service} })
 	})
 }
 
@@ -146,11 +164,18 @@ func (h *host) cameUp(code int) {
 	h.daemon.cameUp(code)
 }
 
-// obey does what signals and requests want, from now on.
-func (h *host) obey(t target, services func() []control.Service) {
+// obey does what signals want from now on, and what requests want once t is in
+// charge.
+func (h *host) obey(t target, charge <-chan struct{}, services func() []control.Service) {
 	go obey(t, h.signals, h.done, h.terminal)
-	go h.up.beat(t, h.done)
-	h.api.serve(services)
+	go func() {
+		select {
+		case <-charge:
+			h.api.serve(services)
+			h.up.beat(t, h.done)
+		case <-h.done:
+		}
+	}()
 }
 
 // obey turns signals into wishes.

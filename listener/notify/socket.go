@@ -109,6 +109,15 @@ type ignored struct{ error }
 
 func (i ignored) Unwrap() error { return i.error }
 
+// Release ends Run and leaves the socket where it is, for the process that
+// File was handed to.
+func (s *Socket) Release() error {
+	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("notify: release: %w", err)
+	}
+	return nil
+}
+
 // Close ends Run and removes the socket, if what is at its path still is it.
 func (s *Socket) Close() error {
 	// Before the descriptor goes: afterwards the inode number may come back.

@@ -91,6 +91,11 @@ func (c *Client) swap(ctx context.Context, do string, o RestartOptions) (Verdict
 	return Verdict{}, fmt.Errorf("control: %s: no verdict in the answer", do)
 }
 
+// SelfUpgrade replaces the upgrader by a new one and waits for the verdict.
+func (c *Client) SelfUpgrade(ctx context.Context) (Verdict, error) {
+	return c.swap(ctx, DoSelfUpgrade, RestartOptions{})
+}
+
 // Reload has the serving generation read its configuration again.
 func (c *Client) Reload(ctx context.Context) error {
 	_, err := c.ask(ctx, Request{Do: DoReload}, nil)

@@ -8,6 +8,9 @@ import (
 	"sync"
 )
 
+// NoSelfOfFleet is why a fleet refuses a self-upgrade.
+const NoSelfOfFleet = "an upgrader of several services cannot be replaced while they run: only one of a single service hands it over"
+
 // Result is what became of a request for one service.
 type Result struct {
 	Server    string     `json:"server"`

@@ -52,6 +52,7 @@ type Service struct {
 //	/restartall swap all
 //	/rollback   swap back
 //	/reload     have them read their configuration again
+//	/selfupgrade  replace the upgrader by a new one
 //	/stop       stop them; now=1 kills at once
 //	/status     how they are
 //	/events     what happens, as server-sent events

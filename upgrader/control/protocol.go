@@ -22,13 +22,14 @@ const (
 
 // What a Request can ask for.
 const (
-	DoStatus   = "status"
-	DoEvents   = "events"
-	DoRestart  = "restart"  // swap; answered with the verdict
-	DoRollback = "rollback" // swap back to what ran before; answered with the verdict
-	DoReload   = "reload"   // have the serving generation read its configuration again
-	DoSnapshot = "snapshot" // what Args.Snapshot says
-	DoStop     = "stop"     // stop the service; answered when it has stopped
+	DoStatus      = "status"
+	DoEvents      = "events"
+	DoRestart     = "restart"      // swap; answered with the verdict
+	DoRollback    = "rollback"     // swap back to what ran before; answered with the verdict
+	DoReload      = "reload"       // have the serving generation read its configuration again
+	DoSnapshot    = "snapshot"     // what Args.Snapshot says
+	DoSelfUpgrade = "self-upgrade" // replace the upgrader by a new one; answered with the verdict
+	DoStop        = "stop"         // stop the service; answered when it has stopped
 )
 
 // The values of Args.Snapshot.
@@ -156,7 +157,7 @@ func parseRequest(line []byte) (Request, error) {
 		return Request{}, &Error{CodeBadRequest, "the request is not understood: " + err.Error()}
 	}
 	switch q.Do {
-	case DoStatus, DoEvents, DoRestart, DoRollback, DoReload, DoSnapshot, DoStop:
+	case DoStatus, DoEvents, DoRestart, DoRollback, DoReload, DoSnapshot, DoSelfUpgrade, DoStop:
 		if e := q.Args.check(); e != nil {
 			return Request{}, e
 		}

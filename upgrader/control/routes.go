@@ -39,15 +39,16 @@ func (h *HTTP) handler(ctx context.Context) http.Handler {
 		return func(w http.ResponseWriter, r *http.Request, p url.Values) { h.do(w, r, p, do, known) }
 	}
 	routes := map[string]func(http.ResponseWriter, *http.Request, url.Values){
-		"/restart":    do(DoRestart, "wait", "canary", "step"),
-		"/restartall": do(DoRestart, "wait", "canary", "step"),
-		"/rollback":   do(DoRollback, "wait"),
-		"/reload":     do(DoReload),
-		"/stop":       do(DoStop, "now"),
-		"/status":     h.status,
-		"/healthz":    h.health,
-		"/metrics":    h.metrics,
-		"/events":     func(w http.ResponseWriter, r *http.Request, p url.Values) { h.stream(ctx, w, r, p) },
+		"/restart":     do(DoRestart, "wait", "canary", "step"),
+		"/restartall":  do(DoRestart, "wait", "canary", "step"),
+		"/rollback":    do(DoRollback, "wait"),
+		"/reload":      do(DoReload),
+		"/selfupgrade": do(DoSelfUpgrade),
+		"/stop":        do(DoStop, "now"),
+		"/status":      h.status,
+		"/healthz":     h.health,
+		"/metrics":     h.metrics,
+		"/events":      func(w http.ResponseWriter, r *http.Request, p url.Values) { h.stream(ctx, w, r, p) },
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.requests.enter() {
@@ -129,7 +130,7 @@ func (h *HTTP) choose(p url.Values, all bool, known ...string) ([]Service, *Erro
 // do asks the selected services, one after the other, to do something.
 func (h *HTTP) do(w http.ResponseWriter, r *http.Request, p url.Values, do string, known []string) {
 	q := Request{Version: ProtocolVersion, Do: do, Asked: AskedHTTP}
-	services, e := h.choose(p, strings.HasSuffix(r.URL.Path, "all"), known...)
+	services, e := h.choose(p, strings.HasSuffix(r.URL.Path, "all") || do == DoSelfUpgrade, known...)
 	if e == nil {
 		q.Args, e = arguments(p)
 	}
@@ -176,7 +177,7 @@ func ask(ctx context.Context, s Service, q Request) (Result, int) {
 		return one, statusOf(one.Error)
 	}
 	one.Verdict, one.Message, one.Snapshots = a.Verdict, a.Message, a.Snapshots
-	swap := q.Do == DoRestart || q.Do == DoRollback
+	swap := q.Do == DoRestart || q.Do == DoRollback || q.Do == DoSelfUpgrade
 	switch {
 	case !swap || a.Verdict != nil && a.Verdict.Verdict == Committed:
 		return one, http.StatusOK

@@ -44,6 +44,7 @@ type Server struct {
 	info     fs.FileInfo // of the socket's path
 	secret   secret      // who shows it may speak
 	keep     atomic.Bool
+	hung     atomic.Bool // no more connections are taken
 
 	times times
 }
@@ -95,6 +96,13 @@ func (s *Server) File() (*os.File, error) {
 // there now.
 func (s *Server) Keep() { s.keep.Store(true) }
 
+// HangUp takes no more connections: those that wait are another process's,
+// which has the socket too. Run goes on to answer those that were taken.
+func (s *Server) HangUp() {
+	s.hung.Store(true)
+	_ = s.listener.Close() // again when Run ends
+}
+
 // Close releases the socket of a Server that was never run.
 func (s *Server) Close() error {
 	err := s.listener.Close()
@@ -130,6 +138,9 @@ func (s *Server) Run(ctx context.Context) error {
 			s.refuse(conn, &Error{CodeBusy, fmt.Sprintf("%d connections are open already: try again", connections)})
 		}
 	})
+	if err == nil {
+		<-ctx.Done() // it may have hung up before
+	}
 	done := make(chan struct{})
 	go func() { clients.Wait(); close(done) }()
 	select {
@@ -158,7 +169,7 @@ func (s *Server) accept(ctx context.Context, serve func(net.Conn)) error {
 		case err == nil:
 			pause = acceptPause
 			serve(conn)
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || s.hung.Load():
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -227,6 +238,10 @@ func (s *Server) serve(ctx, asked context.Context, conn net.Conn) {
 func (s *Server) answer(ctx context.Context, q Request, l *lines) reply {
 	q.Asked = AskedCommand
 	last := reply{Done: true}
+	if s.services != nil && q.Do == DoSelfUpgrade {
+		last.Error = &Error{CodeUnsupported, NoSelfOfFleet}
+		return last
+	}
 	services, e := s.chosen(ctx, q)
 	switch {
 	case e != nil:

@@ -17,7 +17,7 @@ type Status struct {
 	Type        string       `json:"type,omitempty"`     // --type
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
-	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, sharing, preparing, probation, leaving, replacing, reverting, stopping, stopped
+	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, sharing, preparing, probation, leaving, replacing, reverting, handing, taking, stopping, stopped
 	Since       time.Time    `json:"since"`              // when State was entered
 	Started     time.Time    `json:"started"`            // when the upgrader took the service on
 	Strategy    string       `json:"strategy"`           // overlap or exclusive

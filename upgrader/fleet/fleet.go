@@ -131,6 +131,7 @@ func (f *Fleet) check() error {
 		seen[c.Name] = true
 		c.Fleet = &upgrader.Fleet{Reaper: f.reaper}
 		c.StateDir = ServiceDir(f.config.StateDir, c.Name)
+		c.Self, c.NoSelf = nil, control.NoSelfOfFleet
 		if err := c.Check(); err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}

@@ -169,6 +169,9 @@ func (m *member) Status(ctx context.Context) (control.Status, error) {
 
 // Do does what was asked.
 func (m *member) Do(ctx context.Context, r control.Request) (control.Answer, error) {
+	if r.Do == control.DoSelfUpgrade {
+		return control.Answer{}, &control.Error{Code: control.CodeUnsupported, Message: control.NoSelfOfFleet}
+	}
 	l, s, err := m.current(ctx)
 	switch {
 	case err != nil:

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package self
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+func newPair() (ours, theirs *os.File, err error)    { return nil, nil, errors.ErrUnsupported }
+func sendFiles(*net.UnixConn, []File) error          { return errors.ErrUnsupported }
+func receiveFiles(*net.UnixConn) ([]*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Duplicate is for Linux.
+func Duplicate(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }

@@ -1,0 +1,157 @@
+package self
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+)
+
+// Bounds of what goes over the link.
+const (
+	frameMax  = 64 << 20 // bytes of a frame
+	filesOnce = 100      // descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
+	filesMax  = 1 << 16
+)
+
+// File is a descriptor under a name.
+type File struct {
+	Name string
+	File *os.File
+}
+
+// Bundle is what a new upgrader is handed.
+type Bundle struct {
+	State json.RawMessage // what there is to know
+	Files []File          // lent
+}
+
+// frame is one message of the link.
+type frame struct {
+	What  string          `json:"what"`
+	State json.RawMessage `json:"state,omitempty"`
+	Names []string        `json:"names,omitempty"` // of the descriptors that follow
+	Pid   int             `json:"pid,omitempty"`
+	Why   string          `json:"why,omitempty"`
+}
+
+// The frames: bundle and yours go to the new upgrader, ready and failed come
+// from it.
+const (
+	frameBundle = "bundle"
+	frameReady  = "ready"
+	frameFailed = "failed"
+	frameYours  = "yours"
+)
+
+// link is one end of the socket between two upgraders.
+type link struct{ conn *net.UnixConn }
+
+// newLink takes f.
+func newLink(f *os.File) (*link, error) {
+	defer f.Close() // it was duplicated
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		_ = c.Close() // it was not used
+		return nil, fmt.Errorf("the link is no unix socket but %s", c.LocalAddr().Network())
+	}
+	return &link{conn}, nil
+}
+
+func (l *link) close() { _ = l.conn.Close() } // whoever is at the other end reads what was written
+
+// send writes a frame, its length (32 bits, big endian) in front.
+func (l *link) send(f frame) error {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if len(body) > frameMax {
+		return fmt.Errorf("a frame of %d bytes", len(body))
+	}
+	_, err = l.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	return err
+}
+
+// sendBundle sends the state, and the descriptors behind it.
+func (l *link) sendBundle(b Bundle) error {
+	f := frame{What: frameBundle, State: b.State}
+	for _, one := range b.Files {
+		f.Names = append(f.Names, one.Name)
+	}
+	if err := l.send(f); err != nil {
+		return err
+	}
+	for rest := b.Files; len(rest) > 0; {
+		n := min(len(rest), filesOnce)
+		if err := sendFiles(l.conn, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// receive reads a frame.
+func (l *link) receive() (frame, error) {
+	var f frame
+	var head [4]byte
+	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
+		return f, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > frameMax {
+		return f, fmt.Errorf("a frame of %d bytes", n)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(l.conn, body); err != nil {
+		return f, err
+	}
+	if err := json.Unmarshal(body, &f); err != nil {
+		return f, fmt.Errorf("a frame that is not understood: %w", err)
+	}
+	return f, nil
+}
+
+// receiveBundle reads the state and the descriptors. The caller closes them.
+func (l *link) receiveBundle() (Bundle, error) {
+	f, err := l.receive()
+	switch {
+	case err != nil:
+		return Bundle{}, err
+	case f.What != frameBundle:
+		return Bundle{}, fmt.Errorf("%q came instead of a bundle", f.What)
+	case len(f.Names) > filesMax:
+		return Bundle{}, fmt.Errorf("%d descriptors", len(f.Names))
+	}
+	b := Bundle{State: f.State}
+	for len(b.Files) < len(f.Names) && err == nil {
+		var files []*os.File
+		files, err = receiveFiles(l.conn)
+		for _, one := range files {
+			if len(b.Files) == len(f.Names) {
+				err = errors.Join(errors.New("more descriptors than names"), one.Close())
+				continue
+			}
+			b.Files = append(b.Files, File{f.Names[len(b.Files)], one})
+		}
+	}
+	if err != nil {
+		b.close()
+		return Bundle{}, fmt.Errorf("receive descriptors: %w", err)
+	}
+	return b, nil
+}
+
+func (b Bundle) close() {
+	for _, f := range b.Files {
+		_ = f.File.Close() // nothing was written
+	}
+}
