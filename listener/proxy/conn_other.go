@@ -35,20 +35,3 @@ func (l *link) abort() {
 	}
 	_ = l.Conn.Close() // nothing can be done about it
 }
-
-// tune sets what Config asks of both connections.
-func (p *Proxy) tune(c net.Conn) error {
-	t, ok := c.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	if p.config.KeepAlive != (net.KeepAliveConfig{}) {
-		if err := t.SetKeepAliveConfig(p.config.KeepAlive); err != nil {
-			return err
-		}
-	}
-	if p.config.UserTimeout > 0 {
-		return setUserTimeout(t, p.config.UserTimeout)
-	}
-	return nil
-}
