@@ -25,13 +25,14 @@ const leastRetry, mostRetry = 5 * time.Millisecond, 500 * time.Millisecond
 // attempt to connect. It is the loop's, except for result, which the goroutine of a dial writes before it
 // posts the attempt.
 type attempt struct {
-	target *target
-	cancel context.CancelFunc // nil: no goroutine
-	until  int64              // for one without a goroutine
-	over   bool
-	leg    *leg
-	err    error
-	result struct {
+	target    *target
+	cancel    context.CancelFunc // of its goroutine; nil: it has none
+	until     int64              // of one without
+	*endpoint                    // same
+	over      bool
+	leg       *leg
+	err       error
+	result    struct {
 		sock sock
 		err  error
 	}
@@ -48,10 +49,12 @@ func (a *attempt) note(side uint8, events uint32) {
 	}
 	a.over = true
 	if a.leg.broken {
-		a.err = errors.Join(os.NewSyscallError("connect", a.leg.failure()))
-		if a.err == nil {
-			a.err = os.NewSyscallError("connect", unix.ECONNREFUSED)
-		}
+		a.err = os.NewSyscallError("connect", a.leg.failure())
+	}
+	if a.err == nil {
+		a.err = a.connected(int(a.leg.fd))
+	}
+	if a.err != nil {
 		a.leg.close()
 	}
 }
@@ -72,7 +75,7 @@ func (s *session) seek() verdict {
 	case s.p.refuses():
 		s.reset()
 		return done
-	case t == nil || held || s.loop.departed(t.Generation):
+	case t == nil || held || s.departed(t.Generation):
 		s.dropAttempt()
 		return waits
 	case s.attempt == nil && s.loop.now < s.notYet:
@@ -105,16 +108,18 @@ func (s *session) seek() verdict {
 	return waits
 }
 
-// departed asks Config.Departed, for those that look for a server: what is a millisecond old will do, as
-// a generation may go at any moment after it was asked about anyway.
-func (l *loop) departed(generation int) bool {
-	if l.lacking == generation && l.now-l.lookedAt < int64(time.Millisecond) {
+// departed asks Config.Departed. For a client that had no server yet, what is a millisecond old will do: a
+// generation may go at any moment after it was asked about anyway.
+func (s *session) departed(generation int) bool {
+	l := s.loop
+	fresh := l.alive == generation && l.now-l.lookedAt < int64(time.Millisecond)
+	if fresh && s.side == sideClient {
 		return false
 	}
 	if l.p.config.Departed(generation) {
 		return true
 	}
-	l.lacking, l.lookedAt = generation, l.now
+	l.alive, l.lookedAt = generation, l.now
 	return false
 }
 
@@ -153,8 +158,11 @@ func (s *session) reach(t *target) (*leg, error) {
 
 // begin an attempt.
 func (s *session) begin(t *target) *attempt {
-	if address := t.direct.address.Load(); address != nil {
-		return s.beginDirect(t, address)
+	if e := t.direct.at.Load(); e != nil {
+		if !e.left() {
+			return s.beginDirect(t, e)
+		}
+		t.direct.at.CompareAndSwap(e, nil)
 	}
 	a := &attempt{target: t}
 	ctx, cancel := context.WithTimeout(s.p.ctx, s.p.config.Dial)

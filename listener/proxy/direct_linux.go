@@ -5,29 +5,39 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// direct is the address of a target whose Dial comes of At, once that was called.
-type direct struct{ address atomic.Pointer[unix.Sockaddr] }
+// direct is where a target's server is, as Dial said; nil: nobody knows.
+type direct struct{ at atomic.Pointer[endpoint] }
+
+type endpoint struct {
+	address unix.Sockaddr
+	serves  func() bool
+}
+
+func (e *endpoint) left() bool { return e.serves != nil && !e.serves() }
 
 type directKey struct{}
 
 var errDirect = errors.New("proxy: to be connected to without a goroutine")
 
-// dialAt tells a loop the address; anybody else it connects.
-func dialAt(ctx context.Context, network, address string) (net.Conn, error) {
-	if d, ok := ctx.Value(directKey{}).(*direct); ok {
-		if a := sockaddr(network, address); a != nil {
-			d.address.Store(&a)
-			return nil, errDirect
-		}
+// dialDirect tells a loop the address, if it was a loop that asked.
+func dialDirect(ctx context.Context, network, address string, serves func() bool) error {
+	d, ok := ctx.Value(directKey{}).(*direct)
+	if !ok {
+		return nil
 	}
-	return dialPlain(ctx, network, address)
+	a := sockaddr(network, address)
+	if a == nil {
+		return nil
+	}
+	d.at.Store(&endpoint{address: a, serves: serves})
+	return errDirect
 }
 
 // sockaddr gives nil for what only a resolver can tell.
@@ -36,22 +46,23 @@ func sockaddr(network, address string) unix.Sockaddr {
 	case "unix":
 		return &unix.SockaddrUnix{Name: address}
 	case "tcp", "tcp4", "tcp6":
-		a, err := parseEndpoint(address)
-		if err != nil || a.Addr().Zone() != "" {
+		a, err := netip.ParseAddrPort(address)
+		ip := a.Addr().Unmap()
+		switch {
+		case err != nil || ip.Zone() != "":
 			return nil
+		case ip.Is4():
+			return &unix.SockaddrInet4{Addr: ip.As4(), Port: int(a.Port())}
 		}
-		if a.Addr().Is4() {
-			return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
-		}
-		return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
+		return &unix.SockaddrInet6{Addr: ip.As16(), Port: int(a.Port())}
 	}
 	return nil
 }
 
-// beginDirect connects to address. The outcome is an event of the socket, but for errors at once.
-func (s *session) beginDirect(t *target, address *unix.Sockaddr) *attempt {
-	a := &attempt{target: t, until: s.loop.now + int64(s.p.config.Dial)}
-	k, err := s.connect(*address)
+// beginDirect connects to e. The outcome is an event of the socket, but for errors at once.
+func (s *session) beginDirect(t *target, e *endpoint) *attempt {
+	a := &attempt{target: t, endpoint: e, until: s.loop.now + int64(s.p.config.Dial)}
+	k, err := s.connect(e.address)
 	if err == nil {
 		a.leg = s.newLeg(t, k)
 		if err = s.watchLeg(a.leg); err != nil {
@@ -94,6 +105,29 @@ func (s *session) connect(address unix.Sockaddr) (sock, error) {
 func connectSoon(fd int, address unix.Sockaddr) error {
 	if err := unix.Connect(fd, address); err != unix.EINPROGRESS && err != unix.EINTR {
 		return err
+	}
+	return nil
+}
+
+// connected checks a connection that was made: it is to the generation that is meant, and not to itself,
+// which happens to who connects to a port of the ephemeral range that nobody listens on.
+func (e *endpoint) connected(fd int) error {
+	if e.left() {
+		return errLeft
+	}
+	here, err := unix.Getsockname(fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	switch there := e.address.(type) {
+	case *unix.SockaddrInet4:
+		if h, ok := here.(*unix.SockaddrInet4); ok && h.Port == there.Port && h.Addr == there.Addr {
+			return os.NewSyscallError("connect", unix.ECONNREFUSED)
+		}
+	case *unix.SockaddrInet6:
+		if h, ok := here.(*unix.SockaddrInet6); ok && h.Port == there.Port && h.Addr == there.Addr {
+			return os.NewSyscallError("connect", unix.ECONNREFUSED)
+		}
 	}
 	return nil
 }

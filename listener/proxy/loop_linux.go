@@ -33,7 +33,7 @@ type loop struct {
 	pause    time.Duration
 	listenAt int64 // when accept is tried again after it failed; 0: it did not
 
-	lacking  int // the generation that was not gone at lookedAt
+	alive    int // the generation that was not gone at lookedAt
 	lookedAt int64
 
 	mu     sync.Mutex

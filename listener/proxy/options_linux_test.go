@@ -18,9 +18,11 @@ func TestSocketOptions(t *testing.T) {
 	c := connect(t, p)
 	ask(t, c, "1")
 	p.each(func(x *session) {
-		for _, k := range []sock{x.client, x.leg.sock} {
-			user, _ := unix.GetsockoptInt(int(k.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
-			idle, _ := unix.GetsockoptInt(int(k.fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, fd := range []int32{x.client.fd, x.leg.fd} {
+			user, _ := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+			idle, _ := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
 			if user != 1500 || idle != 77 {
 				t.Errorf("user timeout and idle are %d and %d", user, idle)
 			}

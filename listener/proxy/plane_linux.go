@@ -28,7 +28,7 @@ type plane struct {
 	public int  // the public socket's duplicate, when open
 	open   bool // the loops accept from it
 	tcp    bool
-	each   bool // its clients do not have what it has: Multipath TCP
+	each   bool       // its clients do not have what it has: Multipath TCP
 	quit   chan error // how accepting ended; one slot
 }
 
