@@ -55,3 +55,11 @@ func accept4(fd int) (int, syscall.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	return int(n), errno
 }
+
+// epollWait waits for at most a few ms without telling the scheduler: it keeps its processor, and comes
+// back at once when an event does. The scheduler can still stop it, by a signal (EINTR).
+func epollWait(epoll int, events []unix.EpollEvent, ms int) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+		uintptr(len(events)), uintptr(ms), 0, 0)
+	return int(n), errno
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -115,19 +116,21 @@ func (e *endpoint) connected(fd int) error {
 	if e.left() {
 		return errLeft
 	}
-	here, err := unix.Getsockname(fd)
+	here, err := syscall.Getsockname(fd)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
 	}
+	itself := false
 	switch there := e.address.(type) {
 	case *unix.SockaddrInet4:
-		if h, ok := here.(*unix.SockaddrInet4); ok && h.Port == there.Port && h.Addr == there.Addr {
-			return os.NewSyscallError("connect", unix.ECONNREFUSED)
-		}
+		h, ok := here.(*syscall.SockaddrInet4)
+		itself = ok && h.Port == there.Port && h.Addr == there.Addr
 	case *unix.SockaddrInet6:
-		if h, ok := here.(*unix.SockaddrInet6); ok && h.Port == there.Port && h.Addr == there.Addr {
-			return os.NewSyscallError("connect", unix.ECONNREFUSED)
-		}
+		h, ok := here.(*syscall.SockaddrInet6)
+		itself = ok && h.Port == there.Port && h.Addr == there.Addr
+	}
+	if itself {
+		return os.NewSyscallError("connect", unix.ECONNREFUSED)
 	}
 	return nil
 }

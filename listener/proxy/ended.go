@@ -23,8 +23,7 @@ func (s *session) legEnded(g *leg, err error) (f fate, decided bool) {
 		gone = false // a tunnel ends with its server
 	}
 	switch {
-	case finished && clean:
-		_ = s.client.end() // closed with the session
+	case finished && clean: // the client's connection is closed with the session
 		return over, true
 	case finished, !gone && !clean:
 		s.reset()

@@ -16,6 +16,7 @@ import (
 // told to it by post.
 type loop struct {
 	p      *Proxy
+	eager  bool // see wait
 	epoll  int
 	bell   int // eventfd: there is post
 	buffer []byte
@@ -119,14 +120,11 @@ func (l *loop) wake() {
 func (l *loop) run() {
 	events := make([]unix.EpollEvent, 128)
 	for l.p.ctx.Err() == nil {
-		n, err := unix.EpollWait(l.epoll, events, l.timeout())
-		if err != nil && err != unix.EINTR {
-			panic(os.NewSyscallError("epoll_wait", err)) // our own descriptor and memory
-		}
+		n := l.wait(events)
 		l.now = time.Now().UnixNano()
 		ready := l.ready
 		l.ready = nil
-		for i := range max(n, 0) {
+		for i := range n {
 			l.dispatch(&events[i])
 		}
 		l.read()
@@ -138,6 +136,26 @@ func (l *loop) run() {
 		l.elapse()
 	}
 	l.finish()
+}
+
+// wait for events. A loop that is busy keeps its processor for a moment: to give it up and take it back for
+// each message costs more than the message. Precondition: there is another one, or l.eager is false.
+func (l *loop) wait(events []unix.EpollEvent) int {
+	const moment = 1 // ms
+	timeout := l.timeout()
+	if l.eager && timeout != 0 {
+		if n, errno := epollWait(l.epoll, events, moment); errno == 0 && n > 0 {
+			return n
+		}
+		if timeout = l.timeout(); l.p.ctx.Err() != nil {
+			return 0
+		}
+	}
+	n, err := unix.EpollWait(l.epoll, events, timeout)
+	if err != nil && err != unix.EINTR {
+		panic(os.NewSyscallError("epoll_wait", err)) // our own descriptor and memory
+	}
+	return max(n, 0)
 }
 
 func (l *loop) dispatch(e *unix.EpollEvent) {

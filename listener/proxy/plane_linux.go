@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopsMost is how many event loops a proxy has at most; no more than the program has processors.
+// loopsMost is how many event loops a proxy has at most.
 const loopsMost = 4
 
 // plane is what moves bytes: event loops.
@@ -35,7 +35,9 @@ type plane struct {
 // startPlane starts the loops.
 func (p *Proxy) startPlane() error {
 	p.plane.quit = make(chan error, 1)
-	for range min(runtime.GOMAXPROCS(0), loopsMost) {
+	// One processor is left to the rest of the program.
+	processors := runtime.GOMAXPROCS(0)
+	for range max(min(processors-1, loopsMost), 1) {
 		l, err := newLoop(p)
 		if err != nil {
 			for _, l := range p.plane.loops {
@@ -43,6 +45,7 @@ func (p *Proxy) startPlane() error {
 			}
 			return fmt.Errorf("proxy: event loop: %w", err)
 		}
+		l.eager = processors > 1
 		p.plane.loops = append(p.plane.loops, l)
 	}
 	for _, l := range p.plane.loops {
