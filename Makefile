@@ -34,6 +34,7 @@ build:
 
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+	$(RUN_TESTS) --packages=./listener/proxy -- -race -shuffle=on -timeout=10m -tags goroutines
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

@@ -9,6 +9,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 packages=(
   nginx-light haproxy redis-server              # servers written in C
+  libnginx-mod-stream                           # nginx as a proxy, for the benchmark
   python3 python3-gunicorn gunicorn             # a pre-forking one
   uwsgi-core uwsgi-plugin-python3
   postgresql mariadb-server                     # databases

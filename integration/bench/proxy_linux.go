@@ -76,6 +76,7 @@ stream {
     server {
         listen ADDRESS backlog=4096;
         proxy_pass %s;
+        proxy_half_close on;
     }
 }
 `

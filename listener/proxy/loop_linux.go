@@ -319,6 +319,10 @@ func (l *loop) finish() {
 
 func (l *loop) close() {
 	l.pipes.close()
+	x := &l.p.plane // whose closePublic uses epoll
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	_ = unix.Close(l.bell)  // nothing can be done about it
 	_ = unix.Close(l.epoll) // same
+	l.epoll = -1
 }
