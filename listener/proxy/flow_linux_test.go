@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -40,10 +41,18 @@ func sockets(t *testing.T) (sock, *net.TCPConn) {
 	return k, peer.(*net.TCPConn)
 }
 
+// pattern is made of blocks that differ.
 func pattern(n int) []byte {
+	const block = 4 << 10
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i ^ i>>8 ^ i>>16)
+	for i := range min(n, block) {
+		b[i] = byte(i ^ i>>8)
+	}
+	for i := block; i < n; i += block {
+		copy(b[i:], b[:block])
+	}
+	for i := 0; i+4 <= n; i += block {
+		binary.BigEndian.PutUint32(b[i:], uint32(i))
 	}
 	return b
 }
@@ -95,6 +104,10 @@ func TestPartialSplice(t *testing.T) {
 	pool := newBufferPool(1 << 16)
 	source, from := sockets(t)
 	target, to := sockets(t)
+	to.SetReadBuffer(64 << 10)
+	if err := unix.SetsockoptInt(int(target.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10); err != nil {
+		t.Fatal(err)
+	}
 	want := pattern(4 << 20)
 	go from.Write(want)
 	var f flow

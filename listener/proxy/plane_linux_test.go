@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +35,31 @@ func descriptors(t *testing.T) int {
 func streaming(s *server, c net.Conn) {
 	if _, err := c.Write(pattern(bulkSize)); err == nil {
 		lines(s, c)
+	}
+}
+
+// narrow listens for clients whose connections hold little: what they do not read is soon with us.
+func narrow(t *testing.T) net.Listener {
+	t.Helper()
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 128<<10) })
+		return err
+	}}
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// endless writes until it cannot.
+func endless(c net.Conn) error {
+	b := make([]byte, 256<<10)
+	for {
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
 	}
 }
 
@@ -80,7 +106,7 @@ func TestHalfCloseBehindBytesInAPipe(t *testing.T) {
 		}
 	})
 	t.Run("down", func(t *testing.T) {
-		p := started(t, Config{})
+		p := started(t, Config{Public: narrow(t)})
 		p.Serve(newServer(t, 1, func(s *server, c net.Conn) { c.Write(pattern(2 * bulkSize)) }).backend())
 		c := connect(t, p)
 		full(t, p)
@@ -96,7 +122,7 @@ func TestResetsDuringAStream(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		p := started(t, Config{})
 		s := newServer(t, 1, func(s *server, c net.Conn) {
-			c.Write(pattern(16 * bulkSize))
+			endless(c)
 			<-s.quit
 		})
 		p.Serve(s.backend())
@@ -112,15 +138,14 @@ func TestResetsDuringAStream(t *testing.T) {
 		p := started(t, Config{})
 		failed := make(chan error, 1)
 		p.Serve(newServer(t, 1, func(s *server, c net.Conn) {
-			_, err := c.Write(pattern(16 * bulkSize))
-			failed <- err
+			failed <- endless(c)
 		}).backend())
 		c := connect(t, p)
 		full(t, p)
 		c.SetLinger(0)
 		c.Close()
 		if err := <-failed; err == nil {
-			t.Error("the server could write all")
+			t.Error("the server could write on")
 		}
 		await(t, "the session's end", func() bool { return p.Stats().Sessions == 0 })
 	})
@@ -129,7 +154,7 @@ func TestResetsDuringAStream(t *testing.T) {
 
 // A session whose bytes are with us is not moved, and none of them is lost.
 func TestMoveWhileBytesAreInAPipe(t *testing.T) {
-	p := started(t, Config{Policy: PolicyDrain})
+	p := started(t, Config{Public: narrow(t), Policy: PolicyDrain})
 	p.Serve(newServer(t, 1, streaming).backend())
 	c := connect(t, p)
 	full(t, p)
@@ -150,16 +175,18 @@ func TestMoveWhileBytesAreInAPipe(t *testing.T) {
 
 // More streams than there are pipes: the others are copied.
 func TestStreamsWithoutPipes(t *testing.T) {
-	p := started(t, Config{})
-	p.Serve(newServer(t, 1, func(s *server, c net.Conn) { c.Write(pattern(bulkSize)) }).backend())
+	p := started(t, Config{Public: narrow(t)})
+	want := pattern(1 << 20)
+	p.Serve(newServer(t, 1, func(s *server, c net.Conn) { c.Write(want) }).backend())
 	var clients []net.Conn
 	for range (pipesLent + 8) * max(1, min(runtime.GOMAXPROCS(0)-1, loopsMost)) {
 		clients = append(clients, connect(t, p))
 	}
 	full(t, p)
 	for _, c := range clients {
+		c.SetReadDeadline(time.Now().Add(patience))
 		b, err := io.ReadAll(c)
-		if err != nil || !bytes.Equal(b, pattern(bulkSize)) {
+		if err != nil || !bytes.Equal(b, want) {
 			t.Fatalf("got %d other bytes, %v", len(b), err)
 		}
 	}
