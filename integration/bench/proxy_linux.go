@@ -219,6 +219,9 @@ func (b *bench) proxyIdle(n int) error {
 		return err
 	}
 	for _, s := range started {
+		if err := b.calm(); err != nil {
+			return err
+		}
 		before, err := footprintOf(s.command.Process.Pid, family[s.name])
 		if err != nil {
 			return err
@@ -227,7 +230,9 @@ func (b *bench) proxyIdle(n int) error {
 		if err != nil {
 			return fmt.Errorf("%s: %d clients: %w\n%s", s.name, len(clients), err, s.output())
 		}
-		pause(b.Amounts.ProxySlice / 2)
+		if err := b.calm(); err != nil {
+			return err
+		}
 		after, err := footprintOf(s.command.Process.Pid, family[s.name])
 		for _, c := range clients {
 			hangUp(c)
@@ -241,6 +246,16 @@ func (b *bench) proxyIdle(n int) error {
 		b.samples.add(at+"base", before.pss)
 	}
 	return stopAll(append(started, origin))
+}
+
+// calm lets them have nothing to do for a while: what they need for a moment is no cost of a connection.
+func (b *bench) calm() error {
+	select {
+	case <-b.ctx.Done():
+		return b.ctx.Err()
+	case <-time.After(b.Amounts.ProxyRest):
+		return nil
+	}
 }
 
 // gather opens n connections, each of which has been used once.
