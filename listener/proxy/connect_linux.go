@@ -32,10 +32,14 @@ type attempt struct {
 	over      bool
 	leg       *leg
 	err       error
-	result    struct {
-		sock sock
-		err  error
-	}
+	result    dialResult
+}
+
+// dialResult is what a goroutine found: a connection, where there is one to be made (errDirect), or an error.
+type dialResult struct {
+	sock     sock
+	endpoint *endpoint
+	err      error
 }
 
 // note an event of a socket that is being connected.
@@ -158,18 +162,18 @@ func (s *session) reach(t *target) (*leg, error) {
 
 // begin an attempt.
 func (s *session) begin(t *target) *attempt {
-	if e := t.direct.at.Load(); e != nil {
-		if !e.left() {
-			return s.beginDirect(t, e)
+	if l := s.loop; l.known == t {
+		if !l.endpoint.left() {
+			return s.beginDirect(t, l.endpoint)
 		}
-		t.direct.at.CompareAndSwap(e, nil)
+		l.known = nil
 	}
 	a := &attempt{target: t}
 	ctx, cancel := context.WithTimeout(s.p.ctx, s.p.config.Dial)
 	a.cancel = cancel
 	s.p.group.Go(func() {
 		defer cancel()
-		c, err := t.Dial(context.WithValue(ctx, directKey{}, &t.direct))
+		c, err := t.Dial(context.WithValue(ctx, directKey{}, &a.result))
 		if err == nil {
 			if err = s.p.tune(c); err != nil {
 				_ = c.Close() // it is of no use
@@ -195,6 +199,7 @@ func (s *session) dialed(a *attempt) {
 		}
 	case errors.Is(a.result.err, errDirect):
 		s.attempt = nil // the next one is without a goroutine
+		s.loop.known, s.loop.endpoint = a.target, a.result.endpoint
 	case a.result.err != nil:
 		a.over, a.err = true, a.result.err
 	default:

@@ -7,15 +7,12 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// direct is where a target's server is, as Dial said; nil: nobody knows.
-type direct struct{ at atomic.Pointer[endpoint] }
-
+// endpoint is where a target's server is, as Dial said.
 type endpoint struct {
 	address unix.Sockaddr
 	serves  func() bool
@@ -29,7 +26,7 @@ var errDirect = errors.New("proxy: to be connected to without a goroutine")
 
 // dialDirect tells a loop the address, if it was a loop that asked.
 func dialDirect(ctx context.Context, network, address string, serves func() bool) error {
-	d, ok := ctx.Value(directKey{}).(*direct)
+	result, ok := ctx.Value(directKey{}).(*dialResult)
 	if !ok {
 		return nil
 	}
@@ -37,7 +34,7 @@ func dialDirect(ctx context.Context, network, address string, serves func() bool
 	if a == nil {
 		return nil
 	}
-	d.at.Store(&endpoint{address: a, serves: serves})
+	result.endpoint = &endpoint{address: a, serves: serves}
 	return errDirect
 }
 

@@ -20,9 +20,8 @@ const maxHeader = 16 + 4<<10
 
 // introduction is what is known of a client before its session begins.
 type introduction struct {
-	addresses addresses
-	until     time.Time
-	got       []byte
+	until time.Time
+	got   []byte
 }
 
 type addresses struct{ remote, local net.Addr }

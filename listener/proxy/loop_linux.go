@@ -34,7 +34,9 @@ type loop struct {
 	pause    time.Duration
 	listenAt int64 // when accept is tried again after it failed; 0: it did not
 
-	alive    int // the generation that was not gone at lookedAt
+	known    *target   // a target with an address
+	endpoint *endpoint // its
+	alive    int       // the generation that was not gone at lookedAt
 	lookedAt int64
 
 	mu     sync.Mutex

@@ -22,7 +22,6 @@ const loopsMost = 4
 type plane struct {
 	loops []*loop
 	deaf  atomic.Int32 // loops that do not hear of the public socket for lack of room
-	next  atomic.Uint32
 
 	mu     sync.RWMutex
 	public int  // the public socket's duplicate, when open

@@ -239,13 +239,14 @@ func TestDialKnowsTheAddress(t *testing.T) {
 	for i := range 5 {
 		ask(t, connect(t, p), fmt.Sprint(i))
 	}
-	if n := dials.Load(); n != 1 {
-		t.Errorf("it was asked %d times", n)
+	before := dials.Load()
+	if most := int64(len(p.plane.loops)); before > most {
+		t.Errorf("it was asked %d times, by %d loops", before, most)
 	}
 	left.Store(true)
 	ask(t, connect(t, p), "x")
-	if n := dials.Load(); n != 2 {
-		t.Errorf("it was asked %d times", n)
+	if n := dials.Load() - before; n != 1 {
+		t.Errorf("it was asked %d times more", n)
 	}
 	for _, bad := range []string{"localhost:80", "[fe80::1%lo]:80", "x"} {
 		if sockaddr("tcp", bad) != nil {

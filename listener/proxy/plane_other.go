@@ -10,9 +10,6 @@ import (
 // plane is what moves bytes: here, the goroutines of each session.
 type plane struct{}
 
-// direct is nothing here: every connection to a server is made by Backend.Dial.
-type direct struct{}
-
 func (*plane) closePublic() {}
 func (*plane) hasRoom()     {}
 

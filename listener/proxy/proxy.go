@@ -38,7 +38,6 @@ type target struct {
 	Backend
 	move   bool // sessions of other generations go there too, when they can
 	settle Settle
-	direct direct
 }
 
 // New checks config and takes its listener.

@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,11 @@ type leg struct {
 	bytes      atomic.Int64 // sent on it
 	settled    atomic.Bool  // was quiet, and nothing was sent since
 }
+
+var (
+	errKilled  = errors.New("proxy: ended")
+	errRefused = errors.New("proxy: refused")
+)
 
 func newSession(p *Proxy, c net.Conn) *session {
 	return &session{state: state{p: p}, client: newLink(c), wake: make(chan struct{}, 1)}

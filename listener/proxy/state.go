@@ -66,11 +66,6 @@ var (
 	errClient = errors.New("proxy: the client's connection is broken")
 )
 
-var (
-	errKilled  = errors.New("proxy: ended")
-	errRefused = errors.New("proxy: refused")
-)
-
 // answerLocked the operation that waits, if any.
 func (s *session) answerLocked(done bool) {
 	if s.op != nil {
