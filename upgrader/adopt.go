@@ -25,6 +25,8 @@ type remembered struct {
 	Last        int                    `json:"last"`
 	Generations []rememberedGeneration `json:"generations"`
 	Lanes       listener.State         `json:"lanes"`
+	Private     map[string][]string    `json:"private,omitempty"` // by public address: what the server's binds of it became
+	Parked      []rememberedParked     `json:"parked,omitempty"`
 }
 
 type rememberedGeneration struct {
@@ -38,7 +40,7 @@ type rememberedGeneration struct {
 
 // remembered is the state as it is now.
 func (s *Service) remembered() remembered {
-	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State()}
+	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State(), Private: s.proxies.privates(), Parked: s.parkedNow()}
 	for _, g := range s.generations {
 		if !g.begun {
 			continue
@@ -146,6 +148,7 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 			g.tail = t
 		} // it wrote elsewhere: its lines are not known
 	}
+	s.proxies.lives.begin(g.number, g.main)
 	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})
 	if !serving {
