@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -149,6 +150,10 @@ func (s *Service) adopt(mark string, old rememberedGeneration, serving bool) {
 		} // it wrote elsewhere: its lines are not known
 	}
 	s.proxies.lives.begin(g.number, g.main)
+	if n, err := s.notifySocket(g); err == nil { // by its path, it is heard again
+		g.notify = n
+		s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, old.Main.Pid, m) }) })
+	}
 	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})
 	if !serving {
