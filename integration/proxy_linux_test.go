@@ -66,7 +66,7 @@ func (k *talkers) talk(i int, c net.Conn) error {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 		number, generation := 0, int64(0)
-		if _, err := fmt.Sscanf(line, "%d %d", &number, &generation); err != nil || number != n {
+		if _, err := fmt.Sscanf(line, "%d gen=%d", &number, &generation); err != nil || number != n {
 			return fmt.Errorf("line %d was answered by %q", n, strings.TrimSpace(line))
 		}
 		if before := k.newest[i].Swap(generation); before > generation {

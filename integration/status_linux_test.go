@@ -57,6 +57,7 @@ type proxyReport struct {
 	Replayed     int    `json:"replayed"`
 	AcceptFailed int    `json:"accept_failed"`
 	Idle         int    `json:"idle"`
+	BytesUp      int    `json:"bytes_up"`
 }
 
 type claimReport struct {

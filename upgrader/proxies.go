@@ -235,10 +235,10 @@ func (s *Service) probeBackends(ctx context.Context) error {
 }
 
 // plain reports whether some server is reached at an address that nobody
-// claims.
-func (p *proxies) plain() bool {
+// claims, nor will when binds of TCP are taken over.
+func (p *proxies) plain(intercepts bool) bool {
 	for _, one := range p.all {
-		if !one.Intercepted() && len(one.claims()) == 0 {
+		if !one.Intercepted() && (!intercepts || one.Backend.Network == "unix") && len(one.claims()) == 0 {
 			return true
 		}
 	}

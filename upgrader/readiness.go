@@ -71,10 +71,10 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 		return nil
 	case s.streams(g):
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
+	case s.proxies.plain(s.intercepts):
+		return s.probeBackends
 	case s.intercepts:
 		return nil
-	case s.proxies.plain():
-		return s.probeBackends
 	default:
 		return func(ctx context.Context) error {
 			select {

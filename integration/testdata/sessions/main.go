@@ -152,7 +152,7 @@ func talk(c net.Conn, t *table) error {
 			return fmt.Errorf("%q follows %d", line, s.last())
 		}
 		s.finish(n)
-		if _, err := fmt.Fprintf(c, "%d %s\n", n, os.Getenv("UPGRADER_GENERATION")); err != nil {
+		if _, err := fmt.Fprintf(c, "%d gen=%s\n", n, os.Getenv("UPGRADER_GENERATION")); err != nil {
 			return ended(err)
 		}
 	}
