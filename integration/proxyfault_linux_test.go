@@ -250,6 +250,9 @@ func TestProxySlow(t *testing.T) {
 		t.Errorf("the proxy counts %+v", p)
 	}
 	u.awaitAlone()
+	for _, s := range all {
+		_ = s.Close() // the server waits for that
+	}
 	u.mustCleanShutdown()
 }
 
