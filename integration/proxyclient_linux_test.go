@@ -19,8 +19,8 @@ import (
 func TestProxyClients(t *testing.T) {
 	a := address(t)
 	u := start(t, options{
-		flags:   []string{"--proxy", a + "=intercepted", "--probation", "0", "--settle", "20ms"},
-		command: []string{guestBinary(), "-lines", a},
+		flags:   []string{"--proxy", a + "=intercepted", "--probation", "0", "--settle", "20ms", "--stop-timeout", "2m"},
+		command: []string{guestBinary(), "-lines", a, "-drain", "-1s"},
 	})
 	u.awaitServing()
 	gone := connect(t, "tcp", a)
@@ -86,6 +86,9 @@ func TestProxyClients(t *testing.T) {
 		})
 	}
 	all.Wait()
+	for _, s := range append(lazy, half) {
+		_ = s.Close() // the servers wait for that
+	}
 	u.awaitAlone()
 	u.mustCleanShutdown()
 }
