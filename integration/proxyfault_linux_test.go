@@ -218,6 +218,42 @@ func TestProxyFlapping(t *testing.T) {
 
 func bytesUp(u *upgrader) int { return u.status().Proxies[0].BytesUp }
 
+// A swap that fails leaves every client where it was, or with the predecessor's
+// own binary.
+func TestProxyRollback(t *testing.T) {
+	for _, strategy := range []string{"overlap", "exclusive"} {
+		t.Run(strategy, func(t *testing.T) {
+			s := newScratch(t, 0)
+			a := address(t)
+			u := start(t, options{
+				scratch: s,
+				flags:   []string{"--proxy", a + "=intercepted", "--strategy", strategy, "--probation", "0", "--settle", "20ms", "--settle-max", "20s"},
+				command: []string{guestBinary(), "-lines", a, "-drain", "0s", "-flags-file", s.path("more")},
+			})
+			u.awaitServing()
+			all := connectMany(t, a, 20)
+			mustAsk(t, all, "first", 1)
+			// Of the generations from now on the first one fails.
+			s.write(t, "more", "-exit-now -exit-code 1 -once "+s.path("failed"), 0o644)
+			if _, _, code := u.run("restart"); code != 1 {
+				t.Errorf("restart exited %d, want 1: rolled back", code)
+			}
+			serving := u.awaitServing().serving()
+			if want := map[string]int{"overlap": 1, "exclusive": 3}[strategy]; serving != want {
+				t.Errorf("generation %d serves, want %d", serving, want)
+			}
+			mustAsk(t, all, "then", serving)
+			u.swap()
+			mustAsk(t, all, "at last", u.status().serving())
+			if p := u.status().Proxies[0]; p.Connections != len(all) || p.InFlight != 0 || p.Reset != 0 {
+				t.Errorf("the proxy counts %+v", p)
+			}
+			u.awaitAlone()
+			u.mustCleanShutdown()
+		})
+	}
+}
+
 // A server that is slow to answer keeps its client until it has.
 func TestProxySlow(t *testing.T) {
 	a := address(t)
