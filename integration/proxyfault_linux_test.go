@@ -249,7 +249,7 @@ func TestProxyRollback(t *testing.T) {
 				t.Errorf("the proxy counts %+v", p)
 			}
 			u.awaitAlone()
-			u.mustCleanShutdown()
+			u.mustShutdown(1) // what the guest was told to exit with
 		})
 	}
 }

@@ -131,24 +131,44 @@ func (s *Service) finishProxies() {
 }
 
 // lastWords is how long clients that read slowly may take for what their
-// server said last, once it is gone.
-const lastWords = 5 * time.Second
+// server said last, once it is gone, and silence how long a pause in that is
+// its end: clients that just stay are not waited for.
+const (
+	lastWords = 5 * time.Second
+	silence   = 200 * time.Millisecond
+)
 
 // heardOut reports whether all clients have heard the last of their server.
-// If not, it is asked again.
+// If not, the end of the service is looked at again.
 func (p *proxies) heardOut(s *Service) bool {
-	switch {
-	case p.left == 0 || p.hurried:
+	if p.left == 0 || p.hurried {
 		return true
-	case p.waited == nil:
-		p.waited = time.AfterFunc(lastWords, func() {
-			s.tell(func() {
-				p.hurried = true
-				s.checkStopped()
-			})
-		})
+	}
+	if p.waited == nil {
+		p.listenOn(s, time.Now().Add(lastWords), p.bytesDown())
 	}
 	return false
+}
+
+// listenOn waits for a silence, or the deadline.
+func (p *proxies) listenOn(s *Service, deadline time.Time, before int64) {
+	p.waited = time.AfterFunc(silence, func() {
+		s.tell(func() {
+			if now := p.bytesDown(); now != before && time.Now().Before(deadline) {
+				p.listenOn(s, deadline, now)
+				return
+			}
+			p.hurried = true
+			s.checkStopped()
+		})
+	})
+}
+
+func (p *proxies) bytesDown() (sum int64) {
+	for _, one := range p.all {
+		sum += one.proxy.Stats().BytesDown
+	}
+	return sum
 }
 
 // proxyStatus is what the status tells of the proxies.
