@@ -13,3 +13,13 @@ func (l *laneSystem) isSteered() bool {
 	defer l.set.mu.Unlock()
 	return l.steered
 }
+
+func (c *claimSystem) meets(sock Socket) bool {
+	at, ok := endpointOf(sock)
+	if !ok {
+		return false
+	}
+	c.set.mu.Lock()
+	defer c.set.mu.Unlock()
+	return c.at == at || c.at.overlaps(at)
+}

@@ -1,6 +1,9 @@
 package listener
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // errClaims is why there are no claims here.
-var errClaims = errors.New("listener: claims are not supported on Windows yet: the server has to bind its address by itself")
+var errClaims = fmt.Errorf("listener: claims are not supported on Windows yet: the server has to bind its address by itself: %w", errors.ErrUnsupported)

@@ -69,6 +69,9 @@ type Config struct {
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
 
+	Proxies  []Proxied // addresses whose clients keep their connections
+	StoreMax int       // descriptors that the server may park with us; 0: none
+
 	Memory *Memory // the segment that generations share; nil: none
 
 	Ready        ready.Spec    // what proves readiness
@@ -121,6 +124,7 @@ func Defaults() Config {
 	return Config{
 		Intercept: InterceptAuto, Strategy: Overlap, Ready: ready.Spec{Kind: ready.Auto},
 		ReadyTimeout: 60 * time.Second, Settle: 100 * time.Millisecond, SettleMax: time.Second, HoldMax: 2 * time.Minute,
+		StoreMax:   1024,
 		StopSignal: syscall.SIGTERM, StopTimeout: 10 * time.Second, DrainMax: 4, ReloadSig: syscall.SIGHUP,
 		Probation: 10 * time.Second,
 		Restart:   RestartAlways, RetryMax: 3, RetryInterval: 5 * time.Second,
@@ -165,6 +169,15 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.Memory.check(c); err != nil {
+		return err
+	}
+	if c.Strategy == "" {
+		c.Strategy = Overlap
+	}
+	if c.StoreMax < 0 {
+		return usage("store-max must not be negative")
+	}
+	if err := c.checkProxies(); err != nil {
 		return err
 	}
 	if c.ReadyTimeout == 0 {

@@ -82,6 +82,11 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 			st.Generations = append(st.Generations, info)
 		}
 		st.Segment = s.segmentStatus()
+		st.Proxies = s.proxyStatus()
+		st.Store = s.storeStatus()
+		if st.Store != nil {
+			st.Parked = st.Store.Parked
+		}
 		if st.Message == "" && s.serving != nil {
 			st.Message = s.serving.said
 		}

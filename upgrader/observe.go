@@ -39,6 +39,8 @@ const (
 	EventStopping  = "stopping" // a full stop begins
 	EventStopped   = "stopped"  // it is over
 	EventStatus    = "status"   // the server said STATUS=
+	EventHeld      = "held"     // clients of a proxy wait for the successor of a generation
+	EventMoved     = "moved"    // clients of a proxy went on at a generation
 	EventSave      = "save"     // the predecessor was asked to save the segment and quit
 	EventConfirm   = "confirm"  // it is gone: what became of the segment
 	EventRestore   = "restore"  // a generation serves on the segment

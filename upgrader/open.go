@@ -54,6 +54,9 @@ func (s *Service) open() error {
 	if err := s.openMemory(); err != nil {
 		return err
 	}
+	if err := s.openStore(found); err != nil {
+		return err
+	}
 	if len(found.Generations) == 0 {
 		s.sweep()
 	}
@@ -64,6 +67,12 @@ func (s *Service) open() error {
 		}
 		s.claims = append(s.claims, c)
 		s.observe(Event{What: EventClaimed, Message: c.String()})
+	}
+	if err := s.openProxies(found.Private); err != nil {
+		return err
+	}
+	if s.serving != nil {
+		s.serveProxies(s.serving)
 	}
 	s.intercepts = s.config.Intercept == InterceptOn || s.config.Intercept == InterceptAuto && len(s.claims) == 0
 	if s.config.PidFile != "" {

@@ -28,7 +28,7 @@ type recipe struct {
 var ours = map[string]bool{
 	"NOTIFY_SOCKET": true, "TABLEFLIP_HAS_PARENT_7DIU3": true, "UPGRADER_GENERATION": true, "UPGRADER_PREDECESSOR": true,
 	"UPGRADER_STRATEGY": true, "UPGRADER_MARK": true, "UPGRADER_SHM_FD": true, "UPGRADER_SHM_PATH": true,
-	"UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true,
+	"FDSTORE": true, "UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true,
 	"WATCHDOG_PID": true, "WATCHDOG_USEC": true,
 }
 

@@ -120,7 +120,8 @@ func (s *Service) notLaunched(g *generation, err error) {
 type armed struct {
 	launchedAs
 	order launch.Order
-	files []*os.File // lent to the order
+	guest []dialect.Lane // what its environment tells of
+	files []*os.File     // lent to the order
 	err   error
 }
 
@@ -175,6 +176,9 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 			a.release()
 		}
 	}()
+	if err := s.furnish(g, &a); err != nil {
+		return l, err
+	}
 	shim, err := s.fork(g, a.order)
 	if err != nil {
 		return l, err
@@ -240,15 +244,22 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
 		}
 	}
-	s.environment(g, order, guest, a.notify)
-	if err := s.lend(g, order); err != nil {
-		return err
-	}
+	a.guest = guest
 	select {
 	case <-saved:
 	case <-s.run.Done():
 	}
 	return nil
+}
+
+// furnish adds what is known only when the predecessor is gone: what it
+// parked, its memory, and the environment that tells of all.
+func (s *Service) furnish(g *generation, a *armed) (err error) {
+	if a.guest, err = s.handOver(a, a.guest); err != nil {
+		return err
+	}
+	s.environment(g, &a.order, a.guest, a.notify)
+	return s.lend(g, &a.order)
 }
 
 // identify identifies a child of ours, which runs or is its own zombie until
@@ -367,6 +378,9 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 		"UPGRADER_MARK="+s.mark)
 	if n != nil {
 		set = append(set, "NOTIFY_SOCKET="+n.Path())
+		if s.store != nil {
+			set = append(set, "FDSTORE="+strconv.Itoa(s.config.StoreMax))
+		}
 	}
 	o.Env = merge(dialect.Clear(g.recipe.env, s.config.Dialects), ours, set)
 }
@@ -392,6 +406,7 @@ func (s *Service) stderrPath(g *generation) string {
 // launched is told when g runs its command.
 func (s *Service) launched(g *generation, l launchedAs) {
 	g.child, g.main, g.members, g.tail, g.notify = l.child, l.main, l.members, l.tail, l.notify
+	s.proxies.lives.begin(g.number, g.main)
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
 		status, err := l.child.Wait()
@@ -407,7 +422,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 			s.mainEnded(g)
 		})
 	})
-	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, l.child.Pid, m) }) })
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}
@@ -439,6 +454,7 @@ func (s *Service) followed(g *generation) bool {
 func (s *Service) follow(g *generation, main process.Identity) {
 	g.main, g.status, g.follows, g.exe = main, nil, true, process.Exe{}
 	g.members.SetLeader(main)
+	s.proxies.lives.begin(g.number, main)
 	s.save()
 	s.writeStatusFile()
 	s.watch(g, main)
