@@ -164,26 +164,19 @@ func (p *proxied) backend(g *generation) proxy.Backend {
 // dial connects to a generation, and to no other: a lane that was left while
 // we connected does not count.
 func (p *proxied) dial(ctx context.Context, generation int) (net.Conn, error) {
-	var d net.Dialer
-	d.SetMultipathTCP(false)
 	claims := p.claims()
 	for _, c := range claims {
 		for _, l := range p.set.LanesOn(c) {
 			if l.Generation() != generation || !l.Steered() {
 				continue
 			}
-			conn, err := d.DialContext(ctx, c.Network(), c.Dial())
-			if err == nil && !l.Steered() {
-				_ = conn.Close() // nothing was said
-				err = errNoServer
-			}
-			return conn, err
+			return proxy.Dial(ctx, c.Network(), c.Dial(), l.Steered)
 		}
 	}
 	if p.Intercepted() || len(claims) > 0 {
 		return nil, errNoServer
 	}
-	return d.DialContext(ctx, p.Backend.Network, dialAddress(p.Backend))
+	return proxy.Dial(ctx, p.Backend.Network, dialAddress(p.Backend), nil)
 }
 
 // claims are those that lead to the server.
