@@ -63,6 +63,11 @@ func (s *Service) settle(g *generation) (listener.Settled, error) {
 		return listener.Settled{}, nil
 	}
 	o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
+		if len(s.proxies.all) > 0 && len(s.claims) == 0 {
+			// The proxies know what is in flight. A held client whose server has got nothing but a PROXY
+			// header would look like a question without an answer.
+			o.Inodes = nil
+		}
 	settled, err := s.set.Settle(g.grace, g.number, o)
 	if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
 		o.Inodes = nil
