@@ -13,9 +13,9 @@ GOTESTSUM   := v1.13.0
 # listed at the end. Many failures at once are no accident: then it is red at once.
 RUN_TESTS := $(GO) run gotest.tools/gotestsum@$(GOTESTSUM) --rerun-fails=2 --rerun-fails-max-failures=20 --format=pkgname-and-test-fails
 
-.PHONY: test setup check build unit integration bench image clean
+.PHONY: test setup check build unit fuzz integration bench image clean
 
-test: setup check build unit integration
+test: setup check build unit fuzz integration
 
 setup:
 	integration/setup.sh
@@ -35,6 +35,10 @@ build:
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -v '/integration$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
 	$(RUN_TESTS) --packages=./listener/proxy -- -race -shuffle=on -timeout=10m -tags goroutines
+
+# Hostile input for the HTTP API, the control socket and the configuration file.
+fuzz:
+	GO=$(GO) integration/fuzz.sh
 
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.

@@ -28,6 +28,7 @@ type statusReport struct {
 	Segment struct {
 		State      string `json:"state"`
 		Generation int    `json:"generation"`
+		Schema     uint64 `json:"schema"`
 		Managed    bool   `json:"managed"`
 		Error      string `json:"error"`
 	} `json:"segment"`
@@ -71,6 +72,7 @@ type claimReport struct {
 
 type verdictReport struct {
 	Swap    int           `json:"swap"`
+	Asked   string        `json:"asked"`
 	Verdict string        `json:"verdict"`
 	Reason  string        `json:"reason"`
 	From    int           `json:"from"`

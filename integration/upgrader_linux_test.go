@@ -54,7 +54,9 @@ func start(t *testing.T, o options) *upgrader {
 	}
 	defer func() { _ = log.Close() }() // the upgrader has its own
 	arguments := append([]string{"--state-dir", u.state}, o.flags...)
-	arguments = append(append(arguments, "--"), o.command...)
+	if o.command != nil { // else --config names them
+		arguments = append(append(arguments, "--"), o.command...)
+	}
 	u.command = exec.Command(o.binary, arguments...)
 	u.command.Stdout, u.command.Stderr = log, log
 	u.command.Env = append(os.Environ(), o.env...)

@@ -47,14 +47,20 @@ func (s *Store) restore(ctx context.Context, segment *Segment, c content, g uint
 	case c.Size != segment.size:
 		return fmt.Errorf("%w: %d bytes into %d", ErrSize, c.Size, segment.size)
 	}
+	r := restored{
+		number: c.Number, state: c.State, savedAt: nanoseconds(c.SavedAt), checksum: c.Checksum, schema: c.Schema,
+	}
+	return s.replace(ctx, segment, g, r, func(dst []byte) func(first, past int64) error { return putBack(dst, c.data, c.sums) })
+}
+
+// replace replaces the segment's bytes by a pass over them, while nobody but us maps it, for generation g; then they are
+// what r says. When it is cut short, Finish puts back the snapshot with r's number.
+func (s *Store) replace(ctx context.Context, segment *Segment, g uint32, r restored, pass func(dst []byte) func(first, past int64) error) error {
 	dst, err := segment.memory()
 	if err != nil {
 		return err
 	}
 	populate(dst)
-	r := restored{
-		number: c.Number, state: c.State, savedAt: nanoseconds(c.SavedAt), checksum: c.Checksum, schema: c.Schema,
-	}
 	mappers, err := segment.MappedBy()
 	if err == nil {
 		err = mappers.err()
@@ -66,8 +72,7 @@ func (s *Store) restore(ctx context.Context, segment *Segment, c content, g uint
 	if err := words.guard(func() (err error) { g, err = words.begin(g, r); return err }); err != nil {
 		return err
 	}
-	pass := work{size: segment.size, fault: ErrSize, done: s.chunk, do: putBack(dst, c.data, c.sums)}
-	if err := pass.run(ctx); err != nil {
+	if err := (work{size: segment.size, fault: ErrSize, done: s.chunk, do: pass(dst)}).run(ctx); err != nil {
 		return err
 	}
 	if err := segment.flush(); err != nil {

@@ -205,6 +205,15 @@ func (s *Segment) memory() ([]byte, error) {
 	return s.data.bytes, nil
 }
 
+// Look lends the segment's bytes, as they are, to look at. A fault in them is an error that matches ErrSize.
+func (s *Segment) Look(look func(bytes []byte) error) error {
+	b, err := s.memory()
+	if err != nil {
+		return err
+	}
+	return guard(ErrSize, func() error { return look(b) })
+}
+
 // flush writes the segment to its disk, if it has one.
 func (s *Segment) flush() error {
 	s.mu.Lock()

@@ -83,7 +83,9 @@ func (s *Service) remember() (remembered, error) {
 			return true
 		}
 		exe, err := g.Main.Executable()
-		return err == nil && g.Executable.Ino != 0 && (exe.Dev != g.Executable.Dev || exe.Ino != g.Executable.Ino)
+		same := err != nil || g.Executable.Ino == 0 || exe.Dev == g.Executable.Dev && exe.Ino == g.Executable.Ino
+		// A script that became its program since has another one, and our mark in its environment.
+		return !same && !process.NewMembers(process.Identity{Pid: -1}, "", marks(r.Mark, g.Number)...).Has(g.Main.Pid)
 	})
 	s.last = r.Last
 	if len(r.Generations) == 0 {

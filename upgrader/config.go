@@ -9,6 +9,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
+	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/ready"
 )
 
@@ -55,6 +56,8 @@ const (
 type Config struct {
 	Command []string // what is run; at least one element
 	Name    string   // names the service among those of one user; "": the state dir's name
+	Server  string   // what Server= selects over HTTP; "": the name
+	Labels           // what selects it beside its name
 
 	Dir     string   // working directory of the server; "": ours
 	EnvFile string   // KEY=VALUE lines, read again at each start; "": none
@@ -64,7 +67,7 @@ type Config struct {
 	Umask   *int     // nil: ours
 
 	Listen    []listener.Address // what is claimed at start
-	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3
+	Numbers   map[int]int        // descriptor numbers by index in Listen, 0 to 2 too; the others are counted from 3 (dialect.First)
 	Dialects  []dialect.Dialect  // how the server receives its lanes
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
@@ -72,7 +75,8 @@ type Config struct {
 	Proxies  []Proxied // addresses whose clients keep their connections
 	StoreMax int       // descriptors that the server may park with us; 0: none
 
-	Memory *Memory // the segment that generations share; nil: none
+	Memory    *Memory    // the segment that generations share; nil: none
+	Outsiders *Outsiders // processes of this very server that others start; nil: not looked for
 
 	Ready        ready.Spec    // what proves readiness
 	ReadyTimeout time.Duration // then a start has failed
@@ -83,14 +87,19 @@ type Config struct {
 	StopSignal   syscall.Signal       // asks the server to quit at a full stop
 	SwapSignal   syscall.Signal       // asks a predecessor to quit; 0: StopSignal
 	StopTimeout  time.Duration        // then KILL, to the whole generation; 0: never
+	SwapTimeout  time.Duration        // as DrainTimeout, for one whose successor waits (exclusive); 0: DrainTimeout
 	RetireDelay  func() time.Duration // asked after each commit: how long the predecessor goes on before it is left (overlap); nil: not at all
-	DrainTimeout time.Duration        // as StopTimeout, for a predecessor that drains; 0: StopTimeout
+	DrainTimeout time.Duration        // as StopTimeout, for a predecessor in a swap; 0: StopTimeout
+	Insist       time.Duration        // then StopSignal goes to all the processes of a generation that was asked to quit; 0: never
+	Linger       time.Duration        // as StopTimeout, for processes that outlive their main one; 0: StopTimeout
 	DrainMax     int                  // predecessors that drain at a time; past it the oldest is killed
 	ReloadSig    syscall.Signal       // what `reload` sends; 0: HUP
 	ReloadCmd    string               // what `reload` runs instead; "": the signal
 
 	Probation time.Duration // after a commit; 0: off
 	Health    *ready.Spec   // checked every second on probation; nil: only death counts
+
+	Watchdog time.Duration // how often a server that is ready has to say WATCHDOG=1; 0: it need not
 
 	Restart       Restart       // "": always
 	RetryMax      int           // starts in a row that may fail
@@ -104,6 +113,7 @@ type Config struct {
 	ForkingPidFile string     // the server daemonises and writes its main pid here; "": no such file
 	Stderr         StderrMode // "": tail
 	DieWithParent  bool       // the server is killed when we die
+	Fleet          *Fleet     // what this service has in common with others of this process; nil: it is alone in it
 	Terminal       bool       // we are in the foreground of a terminal: the server shares our process group
 
 	Ignored []syscall.Signal // signals that the server finds ignored, as nohup(1) means it
@@ -111,6 +121,19 @@ type Config struct {
 	Stdin, Stdout, Stderrs *os.File // given to the server and written to; nil: ours
 
 	Observe func(Event) // told what happens, from the loop: must not block; nil: nobody
+}
+
+// Labels are what an operator calls a service.
+type Labels struct {
+	ID, Zone, Type string // "": none
+}
+
+// Fleet is what the services of one process share. Whoever makes one runs its
+// reaper, and answers for all of them: a service of a fleet has no control
+// socket of its own.
+type Fleet struct {
+	Reaper  *process.Reaper
+	Proxies int // of all the services: they divide the descriptors of the process
 }
 
 // User is who a server runs as.
@@ -140,6 +163,9 @@ func usage(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, a...))
 }
 
+// Check tells what Run would refuse, without running anything.
+func (c Config) Check() error { return c.check() }
+
 // check fills what zero values mean and refuses what cannot be.
 func (c *Config) check() error {
 	if len(c.Command) == 0 || c.Command[0] == "" {
@@ -162,13 +188,16 @@ func (c *Config) check() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"ready-timeout": c.ReadyTimeout, "settle": c.Settle, "settle-max": c.SettleMax, "hold-max": c.HoldMax,
-		"stop-timeout": c.StopTimeout, "drain timeout": c.DrainTimeout, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
+		"stop-timeout": c.StopTimeout, "drain-timeout": c.DrainTimeout, "swap timeout": c.SwapTimeout, "graceful-timeout": c.Insist, "linger-timeout": c.Linger, "watchdog": c.Watchdog, "longest retry interval": c.RetryLongest, "probation": c.Probation, "retry-interval": c.RetryInterval,
 	} {
 		if d < 0 {
 			return usage("%s must not be negative", name)
 		}
 	}
 	if err := c.Memory.check(c); err != nil {
+		return err
+	}
+	if err := c.Outsiders.check(c); err != nil {
 		return err
 	}
 	if c.Strategy == "" {
@@ -188,6 +217,9 @@ func (c *Config) check() error {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = c.StopTimeout
+	}
+	if c.SwapTimeout == 0 {
+		c.SwapTimeout = c.DrainTimeout
 	}
 	if c.SettleMax < c.Settle {
 		c.SettleMax = c.Settle

@@ -48,18 +48,20 @@ type generation struct {
 	sandbox        bool                    // it asked for a seccomp listener of its own
 	listens        map[*listener.Lane]bool // it called listen(2) on them
 
-	run     context.Context // ends with the generation
-	cancel  context.CancelFunc
-	proven  context.CancelFunc // ends what watches for its readiness
-	grace   context.Context    // ends when it is to be killed
-	hurry   context.CancelFunc
-	exited  chan struct{} // closed when its main process is gone
-	ahead   <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
-	begun   bool          // something of it may run: its end is told
-	ended   bool          // its main process is gone: exited is closed
-	asked   bool          // a goroutine waits for its end
-	verdict approval      // on the memory under it
-	then    func()        // runs in the loop when nothing of it is left
+	run      context.Context // ends with the generation
+	cancel   context.CancelFunc
+	proven   context.CancelFunc // ends what watches for its readiness
+	grace    context.Context    // ends when it is to be killed
+	hurry    context.CancelFunc
+	exited   chan struct{} // closed when its main process is gone
+	ahead    <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
+	begun    bool          // something of it may run: its end is told
+	ended    bool          // its main process is gone: exited is closed
+	asked    bool          // a goroutine waits for its end
+	watchdog watchdog
+	flip     *flip    // nil: it does not speak tableflip's dialect
+	verdict  approval // on the memory under it
+	then     func()   // runs in the loop when nothing of it is left
 }
 
 // newGeneration counts a start.
@@ -72,6 +74,9 @@ func (s *Service) newGeneration(r *recipe) *generation {
 	}
 	g.grace, g.hurry = context.WithCancel(run)
 	g.predecessor = s.serving.pid()
+	if s.state == Reverting && s.swap != nil { // a swap is under way still
+		g.predecessor = s.swap.from.pid()
+	}
 	s.generations[g.number] = g
 	return g
 }
@@ -126,7 +131,9 @@ func (s *Service) forget(g *generation) {
 	if g.notify != nil {
 		_ = g.notify.Close() // its directory is ours
 	}
+	g.flip.close()
 	delete(s.generations, g.number)
+	s.predecessorsGone()
 	s.observe(Event{What: EventGone, Generation: g.number, Pid: g.pid()})
 	s.save()
 }

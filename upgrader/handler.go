@@ -37,6 +37,9 @@ func (s *Service) Kill() {
 	})
 }
 
+// Alive returns when the service answers: nil, or why it does not.
+func (s *Service) Alive(ctx context.Context) error { return s.ask(ctx, func() {}) }
+
 // Swap asks for a swap; asked says who did, for the verdict.
 func (s *Service) Swap(asked string) { s.tell(func() { s.askSwap(asked, nil, nil) }) }
 
@@ -58,9 +61,9 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 	members := map[int]*process.Members{}
 	err := s.ask(ctx, func() {
 		st = control.Status{
-			Version: control.StatusVersion, Name: s.config.Name, Command: s.config.Command, Pid: os.Getpid(),
+			Version: control.StatusVersion, Name: s.config.Name, ID: s.config.ID, Zone: s.config.Zone, Type: s.config.Type, Command: s.config.Command, Pid: os.Getpid(),
 			State: string(s.state), Since: s.since, Started: s.began, Strategy: string(s.config.Strategy),
-			Generations: []control.Generation{}, Claims: []control.Claim{}, Swaps: s.counters,
+			Generations: []control.Generation{}, Claims: []control.Claim{}, Swaps: s.counters, Totals: s.totals.Clone(),
 			Verdicts: append([]control.Verdict{}, s.verdicts...), Restarts: s.restarts, Refusing: s.hold.refusing, Message: s.message,
 		}
 		for _, n := range slices.Sorted(maps.Keys(s.generations)) {

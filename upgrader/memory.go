@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,11 +30,14 @@ const (
 // Memory is the segment that a service's generations share, and its policy.
 type Memory struct {
 	Spec           shmbridge.Spec
-	BackupDir      string        // of the snapshots; "": snapshots in the state dir
-	BackupKeep     int           // how many are kept; 0: 3
-	BackupInterval time.Duration // between snapshots beside those of swaps; 0: none
-	OnUnsaved      OnUnsaved     // "": keep
-	Validate       string        // a command that tells by its status whether the segment is sound; "": none
+	BackupDir      string                     // of the snapshots; "": snapshots in the state dir
+	BackupKeep     int                        // how many are kept; 0: 3
+	BackupInterval time.Duration              // between snapshots beside those of swaps; 0: none
+	OnUnsaved      OnUnsaved                  // "": keep
+	Validate       string                     // a command that tells by its status whether the segment is sound; "": none
+	Made           bool                       // the server makes the segment itself: it is adopted once it is there
+	Inspect        func(segment []byte) error // looks at it before a predecessor is told to quit; nil: nobody does
+	Migrate        string                     // a command that brings a copy of the segment into the schema of a successor; "": none
 }
 
 // check fills what zero values mean and refuses what cannot be.
@@ -72,54 +76,72 @@ type memory struct {
 }
 
 // openMemory opens the segment for the service's life. What a generation of
-// a killed upgrader holds is taken from it.
+// a killed upgrader holds is taken from it. One that the server makes by
+// itself may come later.
 func (s *Service) openMemory() error {
 	c := s.config.Memory
 	if c == nil {
 		return nil
 	}
-	options := shmbridge.Config{Generation: s.last}
-	if u := s.config.User; u != nil {
-		options.Uid, options.Gid = &u.Uid, &u.Gid
-	}
-	if s.serving != nil && c.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
-		var err error
-		if options.Inherited, err = inheritMemory(s.serving.main); err != nil {
-			return fmt.Errorf("upgrader: take %s over from pid %d: %w", c.Spec.Identity(), s.serving.pid(), err)
-		}
-	}
-	segment, err := shmbridge.Open(c.Spec, options)
-	if err != nil {
+	m, err := s.openSegment(s.last, s.serving)
+	switch {
+	case c.Made && errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return err
+	default:
+		s.memory = m
 	}
-	m := &memory{Memory: *c, segment: segment, turn: make(chan struct{}, 1)}
-	s.memory = m
-	if s.serving == nil {
-		if err := m.abandoned(); err != nil {
-			return err
-		}
-	}
-	if m.BackupDir == "" {
-		m.BackupDir = filepath.Join(s.config.StateDir, "snapshots")
-	}
-	if m.store, err = shmbridge.OpenStore(m.BackupDir, shmbridge.StoreConfig{Keep: m.BackupKeep}); err != nil {
-		return err
-	}
-	if m.BackupInterval > 0 {
+	if c.BackupInterval > 0 {
 		s.spawn(s.snapshotsByTheClock)
 	}
 	return nil
 }
 
+// openSegment opens it, and the store of its snapshots. last counts the
+// generations that were started; serving is the one that may write, nil: none.
+func (s *Service) openSegment(last int, serving *generation) (*memory, error) {
+	m := &memory{Memory: *s.config.Memory, turn: make(chan struct{}, 1)}
+	options := shmbridge.Config{Generation: last}
+	if u := s.config.User; u != nil {
+		options.Uid, options.Gid = &u.Uid, &u.Gid
+	}
+	var err error
+	if serving != nil && m.Spec.Kind == shmbridge.Memfd { // it has no name: only who holds it can give it
+		if options.Inherited, err = inheritMemory(serving.main); err != nil {
+			return nil, fmt.Errorf("upgrader: take %s over from pid %d: %w", m.Spec.Identity(), serving.pid(), err)
+		}
+	}
+	if m.segment, err = shmbridge.Open(m.Spec, options); err != nil {
+		return nil, err
+	}
+	if serving == nil {
+		err = m.abandoned()
+	}
+	if m.BackupDir == "" {
+		m.BackupDir = filepath.Join(s.config.StateDir, "snapshots")
+	}
+	if err == nil {
+		m.store, err = shmbridge.OpenStore(m.BackupDir, shmbridge.StoreConfig{Keep: m.BackupKeep})
+	}
+	if err != nil {
+		_ = m.segment.Close() // the error that is told is why
+		return nil, err
+	}
+	return m, nil
+}
+
 // abandoned refuses a segment that somebody we do not know of still writes.
 func (m *memory) abandoned() error {
 	now, err := m.segment.State()
-	if err != nil || now.State != shmbridge.Live {
+	if err != nil || now.State != shmbridge.Live && !m.Made {
 		return err
 	}
 	who, err := m.segment.MappedBy()
 	if err != nil {
 		return err
+	}
+	if m.Made && len(who.Pids) > 0 { // by no server that we know: nobody else has a reason to
+		return fmt.Errorf("upgrader: %s is %w by %s, not proved to be this server: end it first", m.Spec.Identity(), shmbridge.ErrMapped, names(who.Pids))
 	}
 	if slices.Contains(who.Pids, now.Pid) || now.Pid == 0 && len(who.Pids) > 0 {
 		return fmt.Errorf("upgrader: %s is still written, %w by %s: end it first", m.Spec.Identity(), shmbridge.ErrMapped, names(who.Pids))
@@ -168,8 +190,7 @@ func (s *Service) neverRan(g *generation) {
 
 // memoryEnded tells the page that no process of g is left. quit says that it
 // ended by itself when it was asked to.
-func (s *Service) memoryEnded(g *generation, quit bool) {
-	m := s.memory
+func (s *Service) memoryEnded(m *memory, g *generation, quit bool) {
 	if m == nil {
 		return
 	}
@@ -202,6 +223,10 @@ func (s *Service) saving(g *generation) {
 // taken is told when g became ready on the segment.
 func (s *Service) taken(g *generation) {
 	m := s.memory
+	if s.config.Memory != nil && s.config.Memory.Made {
+		last := s.last
+		s.spawn(func() { s.lookForMemory(g, m, last) })
+	}
 	if m == nil {
 		return
 	}
@@ -232,19 +257,26 @@ func (s *Service) segmentStatus() *control.Segment {
 func (s *Service) putBack(ctx context.Context, g *generation, snap shmbridge.Snapshot) error {
 	m := s.memory
 	began := time.Now()
+	err := m.unmapped(ctx, func() error {
+		return m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
+	})
+	if err == nil {
+		s.tell(func() {
+			s.observe(Event{What: EventRestored, Generation: g.number, Message: fmt.Sprintf("the segment is as in snapshot %d of %s", snap.Number, snap.Time.Format(time.RFC3339)), Took: time.Since(began)})
+		})
+	}
+	return err
+}
+
+// unmapped replaces the segment's bytes, once nobody but us maps it.
+func (m *memory) unmapped(ctx context.Context, replace func() error) error {
 	deadline := time.NewTimer(leavingMappers)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
-		switch {
-		case err == nil:
-			s.tell(func() {
-				s.observe(Event{What: EventRestored, Generation: g.number, Message: fmt.Sprintf("the segment is as in snapshot %d of %s", snap.Number, snap.Time.Format(time.RFC3339)), Took: time.Since(began)})
-			})
-			return nil
-		case !errors.Is(err, shmbridge.ErrMapped):
+		err := replace()
+		if err == nil || !errors.Is(err, shmbridge.ErrMapped) {
 			return err
 		}
 		select {

@@ -11,7 +11,7 @@ import (
 
 // snapshotsByTheClock takes one each interval, while no swap is under way.
 func (s *Service) snapshotsByTheClock() {
-	tick := time.NewTicker(s.memory.BackupInterval)
+	tick := time.NewTicker(s.config.Memory.BackupInterval)
 	defer tick.Stop()
 	failed := false
 	for {
@@ -20,10 +20,11 @@ func (s *Service) snapshotsByTheClock() {
 		case <-s.run.Done():
 			return
 		}
-		if s.atRest(s.run) != nil {
+		m, err := s.atRest(s.run)
+		if err != nil {
 			continue // a swap takes its own
 		}
-		_, err := s.takeSnapshot()
+		_, err = s.takeSnapshot(m)
 		if err != nil && !failed && s.run.Err() == nil {
 			s.tell(func() { s.note(nil, "the snapshot could not be taken", err) })
 		}
@@ -31,21 +32,39 @@ func (s *Service) snapshotsByTheClock() {
 	}
 }
 
-// atRest is an error while a swap could need the snapshot it took.
-func (s *Service) atRest(ctx context.Context) error {
+// atRest gives the memory, with an error while a swap could need the snapshot
+// it took.
+func (s *Service) atRest(ctx context.Context) (*memory, error) {
 	var busy error
-	err := s.ask(ctx, func() {
+	m, err := s.shared(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.ask(ctx, func() {
 		if s.state != Serving && s.state != Down || s.memory.owed != nil {
 			busy = &control.Error{Code: control.CodeBusy, Message: "a swap is under way, or on probation: it takes its own snapshot"}
 		}
 	})
-	return firstError(err, busy)
+	return m, firstError(err, busy)
+}
+
+// shared gives the memory, for those who do not run in the loop.
+func (s *Service) shared(ctx context.Context) (m *memory, err error) {
+	err = s.ask(ctx, func() { m = s.memory })
+	if err != nil || m != nil {
+		return m, err
+	}
+	why := "no segment is shared: there is no --shm"
+	if s.config.Memory != nil {
+		why = "there is no segment yet: the server has not made " + s.config.Memory.Spec.Identity()
+	}
+	return nil, &control.Error{Code: control.CodeUnsupported, Message: why}
 }
 
 // takeSnapshot takes one of the segment as it is. Its state tells whether
 // somebody wrote meanwhile.
-func (s *Service) takeSnapshot() (shmbridge.Snapshot, error) {
-	m, ctx := s.memory, s.run
+func (s *Service) takeSnapshot(m *memory) (shmbridge.Snapshot, error) {
+	ctx := s.run
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
@@ -79,16 +98,16 @@ func (s *Service) takeSnapshot() (shmbridge.Snapshot, error) {
 
 // snapshot does what `upgrader snapshot` asks.
 func (s *Service) snapshot(ctx context.Context, r control.Request) (control.Answer, error) {
-	m := s.memory
-	if m == nil {
-		return control.Answer{}, &control.Error{Code: control.CodeUnsupported, Message: "no segment is shared: there is no --shm"}
+	m, err := s.shared(ctx)
+	if err != nil {
+		return control.Answer{}, err
 	}
 	switch r.Args.Snapshot {
 	case control.SnapshotCreate:
-		if err := s.atRest(ctx); err != nil {
+		if m, err = s.atRest(ctx); err != nil {
 			return control.Answer{}, err
 		}
-		snap, err := s.takeSnapshot()
+		snap, err := s.takeSnapshot(m)
 		if err != nil {
 			return control.Answer{}, err
 		}
@@ -104,15 +123,15 @@ func (s *Service) snapshot(ctx context.Context, r control.Request) (control.Answ
 		}
 		return a, nil
 	case control.SnapshotRestore:
-		return s.restoreSnapshot(ctx, r)
+		return s.restoreSnapshot(ctx, m, r)
 	default:
 		return control.Answer{}, &control.Error{Code: control.CodeBadRequest, Message: fmt.Sprintf("snapshot: %.64q is not create, list or restore", r.Args.Snapshot)}
 	}
 }
 
 // restoreSnapshot swaps to the same command on the bytes of a snapshot.
-func (s *Service) restoreSnapshot(ctx context.Context, r control.Request) (control.Answer, error) {
-	list, err := s.memory.store.List(s.memory.segment.Spec())
+func (s *Service) restoreSnapshot(ctx context.Context, m *memory, r control.Request) (control.Answer, error) {
+	list, err := m.store.List(m.segment.Spec())
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -124,7 +143,7 @@ func (s *Service) restoreSnapshot(ctx context.Context, r control.Request) (contr
 	}
 	switch {
 	case snap == nil:
-		return control.Answer{}, &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("there is no snapshot %d in %s", r.Args.Number, s.memory.BackupDir)}
+		return control.Answer{}, &control.Error{Code: control.CodeFailed, Message: fmt.Sprintf("there is no snapshot %d in %s", r.Args.Number, m.BackupDir)}
 	case snap.Err != nil:
 		return control.Answer{}, snap.Err
 	}

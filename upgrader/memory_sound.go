@@ -49,12 +49,13 @@ func (s *Service) schemas(r *recipe) ([]uint64, error) {
 }
 
 // judge says whether g may start on the segment as it is, and does what the
-// policy wants when nobody vouches for it.
-func (s *Service) judge(g *generation, e errands) error {
+// policy wants when nobody vouches for it. It gives the snapshot that it put
+// back, nil: none.
+func (s *Service) judge(g *generation, e errands) (*shmbridge.Snapshot, error) {
 	m, ctx := s.memory, g.grace
 	now, err := m.segment.State()
 	if err != nil || now.State == shmbridge.Fresh {
-		return err
+		return nil, err
 	}
 	why := ""
 	if now.State == shmbridge.Unsaved {
@@ -70,20 +71,20 @@ func (s *Service) judge(g *generation, e errands) error {
 	}
 	switch {
 	case why == "":
-		return nil
+		return nil, nil
 	case m.OnUnsaved == UnsavedRefuse:
-		return fmt.Errorf("the segment is not sound, and --on-unsaved is refuse: %s", why)
+		return nil, fmt.Errorf("the segment is not sound, and --on-unsaved is refuse: %s", why)
 	case m.OnUnsaved == UnsavedKeep:
 		s.tell(func() {
 			s.observe(Event{What: EventNote, Generation: g.number, Message: "the segment is kept as it is: " + why, Warning: true})
 		})
-		return nil
+		return nil, nil
 	}
 	snap, err := s.soundSnapshot(ctx, e.copy)
 	if err != nil {
-		return fmt.Errorf("the segment is not sound (%s), and cannot be restored: %w", why, err)
+		return nil, fmt.Errorf("the segment is not sound (%s), and cannot be restored: %w", why, err)
 	}
-	return s.putBack(ctx, g, snap)
+	return &snap, s.putBack(ctx, g, snap)
 }
 
 // soundSnapshot is the newest snapshot of a saved segment, but not that of

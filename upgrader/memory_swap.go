@@ -14,12 +14,13 @@ import (
 // is over when there is one; the second and the commit come after the
 // predecessor.
 type copying struct {
-	taking *shmbridge.Taking
-	begun  bool          // the second phase was handed to a goroutine, which owns taking from then on; the loop's
-	done   chan struct{} // closed when snap and err stand
-	snap   shmbridge.Snapshot
-	err    error
-	void   bool // the second phase failed: nothing was started behind it
+	taking   *shmbridge.Taking
+	declared []uint64      // schemas that the successor's command declares
+	begun    bool          // the second phase was handed to a goroutine, which owns taking from then on; the loop's
+	done     chan struct{} // closed when snap and err stand
+	snap     shmbridge.Snapshot
+	err      error
+	void     bool // the second phase failed: nothing was started behind it
 }
 
 var errAbandoned = errors.New("the snapshot was given up")
@@ -74,7 +75,7 @@ func (s *Service) notPrepared(verdict, reason string) {
 // firstCopy proves what can be proved, and copies the segment a first time.
 func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copying, error) {
 	m, ctx := s.memory, g.grace
-	if err := m.segment.Check(); err != nil {
+	if err := m.sound(); err != nil {
 		return nil, err
 	}
 	declared, err := s.schemas(g.recipe)
@@ -87,7 +88,7 @@ func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copyin
 		}
 		err = shmbridge.Compatible(restore.Schema, declared)
 	} else {
-		err = m.segment.Accepts(declared)
+		err = s.rehearse(ctx, g, declared)
 	}
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copyin
 	t, err := m.store.Begin(m.segment)
 	if err == nil {
 		if err = t.First(ctx); err == nil {
-			return &copying{taking: t, done: make(chan struct{})}, nil
+			return &copying{taking: t, declared: declared, done: make(chan struct{})}, nil
 		}
 		t.Abort()
 	}
@@ -149,6 +150,9 @@ func (s *Service) errands(g *generation) errands {
 // runErrands runs them. When it has returned without an error, g may write.
 func (s *Service) runErrands(g *generation, e errands) error {
 	m, ctx := s.memory, g.grace
+	if err := s.endOutsiders(g); err != nil {
+		return err
+	}
 	if m == nil {
 		return nil
 	}
@@ -173,7 +177,11 @@ func (s *Service) runErrands(g *generation, e errands) error {
 	if _, err := m.store.Finish(ctx, m.segment); err != nil { // a restore that a crash cut short
 		return err
 	}
-	return s.judge(g, e)
+	snap, err := s.judge(g, e)
+	if err != nil {
+		return err
+	}
+	return s.migrate(g, e, snap)
 }
 
 // secondCopy copies what changed since the first one, now that nobody writes.

@@ -25,6 +25,7 @@ const (
 	EventReady     = "ready"     // a generation is ready
 	EventSteered   = "steered"   // new connections go to a generation
 	EventLeaving   = "leaving"   // a predecessor was asked to quit
+	EventInsist    = "insist"    // one that was asked to quit was told once more
 	EventKilled    = "killed"    // a generation was killed at its deadline
 	EventGone      = "gone"      // no process of a generation is left
 	EventSwapping  = "swapping"  // a swap begins
@@ -38,6 +39,7 @@ const (
 	EventAdopted   = "adopted"  // a generation of an upgrader that died was found
 	EventStopping  = "stopping" // a full stop begins
 	EventStopped   = "stopped"  // it is over
+	EventWatchdog  = "watchdog" // the server no longer says that it lives: it is aborted
 	EventStatus    = "status"   // the server said STATUS=
 	EventHeld      = "held"     // clients of a proxy wait for the successor of a generation
 	EventMoved     = "moved"    // clients of a proxy went on at a generation
@@ -46,6 +48,8 @@ const (
 	EventRestore   = "restore"  // a generation serves on the segment
 	EventSnapshot  = "snapshot" // one was taken
 	EventRestored  = "restored" // a snapshot was put back into the segment
+	EventOutsider  = "outsider" // a process of this server that we did not start was found
+	EventMigrated  = "migrated" // the segment is in the schema of the successor
 	EventNote      = "note"     // something that an operator may want to know
 )
 

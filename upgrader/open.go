@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -45,17 +46,36 @@ func (s *Service) open() error {
 	if err := process.Subreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	if s.config.Fleet == nil {
+		s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
+	}
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
+	if err := s.openStore(); err != nil {
+		return err
+	}
 	found, err := s.remember()
 	if err != nil {
 		return err
 	}
-	if err := s.openMemory(); err != nil {
+	if err := s.adoptOutsider(); err != nil {
 		return err
 	}
-	if err := s.openStore(found); err != nil {
+	err = s.openMemory()
+	if errors.Is(err, shmbridge.ErrMapped) && len(found.Generations) == 0 {
+		// One that was being started when the last upgrader was killed had not executed its command at the first look.
+		if late, e := s.remember(); e == nil && len(late.Generations) > 0 {
+			found, err = late, s.openMemory()
+		}
+	}
+	if err != nil {
 		return err
+	}
+	s.recall(found)
+	if s.serving != nil && len(found.Generations) == 0 {
+		s.lendTo(s.serving)
+	}
+	if s.config.Outsiders != nil {
+		s.spawn(s.watchOutsiders)
 	}
 	if len(found.Generations) == 0 {
 		s.sweep()
@@ -86,7 +106,19 @@ func (s *Service) open() error {
 			return err
 		}
 	}
-	server, err := control.Listen(dir.Path(), handler{s})
+	if s.config.Fleet == nil {
+		if err := s.openControl(); err != nil {
+			return err
+		}
+	}
+	s.files.save = make(chan saving, 1)
+	s.spawn(s.saveStates)
+	return nil
+}
+
+// openControl answers on the control socket until the end.
+func (s *Service) openControl() error {
+	server, err := control.Listen(s.config.StateDir, handler{s})
 	if err != nil {
 		return err
 	}
@@ -95,8 +127,6 @@ func (s *Service) open() error {
 			s.tell(func() { s.note(nil, "the control socket is gone", err) })
 		}
 	})
-	s.files.save = make(chan saving, 1)
-	s.spawn(s.saveStates)
 	return nil
 }
 
@@ -121,7 +151,7 @@ func (s *Service) closeFiles() {
 
 // sweep removes what generations that are gone left in the state dir.
 func (s *Service) sweep() {
-	for _, pattern := range []string{"notify.*", "stderr.*", "script-*"} {
+	for _, pattern := range []string{"notify.*", "einhorn.*", "stderr.*", "script-*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.config.StateDir, pattern)) // the patterns are well formed
 		for _, p := range paths {
 			_ = os.Remove(p) // tried again at the next start
@@ -139,6 +169,12 @@ func (s *Service) laneEvent(e listener.Event) {
 		message += " on " + e.Claim.String()
 	}
 	go s.tell(func() {
+		switch e.Kind {
+		case listener.Rescued:
+			s.totals.Relayed++
+		case listener.RescueLost:
+			s.totals.Lost++
+		}
 		s.observe(Event{What: EventNote, Generation: e.Generation, Message: message, Err: e.Err, Warning: e.Err != nil})
 	})
 }

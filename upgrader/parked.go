@@ -22,9 +22,8 @@ type rememberedParked struct {
 	Ino  uint64 `json:"ino"`
 }
 
-// openStore makes the store. What a killed upgrader kept is in it again as far
-// as a living server still has it open.
-func (s *Service) openStore(found remembered) error {
+// openStore makes the store, before any server is heard.
+func (s *Service) openStore() error {
 	if s.config.StoreMax == 0 {
 		return nil
 	}
@@ -37,12 +36,15 @@ func (s *Service) openStore(found remembered) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil // and FDSTORE says nothing to the server
 	}
-	if err != nil {
-		return err
-	}
 	s.store = store
-	if len(found.Parked) == 0 {
-		return nil
+	return err
+}
+
+// recall puts what a killed upgrader kept into the store again, as far as a
+// living server still has it open.
+func (s *Service) recall(found remembered) {
+	if s.store == nil || len(found.Parked) == 0 {
+		return
 	}
 	got := 0
 	for _, g := range s.generations {
@@ -51,7 +53,6 @@ func (s *Service) openStore(found remembered) error {
 	if lost := len(found.Parked) - got; lost > 0 {
 		s.note(nil, "", fmt.Errorf("%d of %d parked descriptors were lost with the upgrader before: no server had them open any more", lost, len(found.Parked)))
 	}
-	return nil
 }
 
 // closeStore closes what is parked: nobody will ask for it.

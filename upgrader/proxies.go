@@ -45,7 +45,11 @@ func (s *Service) openProxies(private map[string][]string) error {
 		return nil
 	}
 	s.proxies.public = listener.NewSet(listener.Config{Observe: s.laneEvent})
-	room := room(len(s.config.Proxies))
+	n := len(s.config.Proxies)
+	if s.config.Fleet != nil {
+		n = max(n, s.config.Fleet.Proxies)
+	}
+	room := room(n)
 	for _, c := range s.config.Proxies {
 		p := &proxied{Proxied: c, set: s.set, within: s.run}
 		if err := s.openProxy(p, room); err != nil {

@@ -24,6 +24,7 @@ func (s *Service) awaitReady(g *generation) {
 	late := time.AfterFunc(s.config.ReadyTimeout, func() {
 		s.tell(func() {
 			if g == s.starting {
+				s.late()
 				s.startFailed(g, fmt.Errorf("generation %d was not ready within %v", g.number, s.config.ReadyTimeout))
 			}
 		})
@@ -48,6 +49,13 @@ func (s *Service) awaitReady(g *generation) {
 			}
 		})
 	})
+}
+
+// late notes that the swap under way fails because something took too long.
+func (s *Service) late() {
+	if s.swap != nil {
+		s.swap.late = true
+	}
 }
 
 // probe gives what has to be asked about g, nil when g itself will tell.
@@ -125,6 +133,7 @@ func (s *Service) heard(g *generation, first int, m notify.Message) {
 		if m.MainPID != 0 && m.MainPID != g.pid() {
 			s.mainIs(g, m.MainPID)
 		}
+		s.alive(g, m)
 		if !m.Ready {
 			return
 		}

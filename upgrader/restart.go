@@ -44,6 +44,9 @@ func (s *Service) exited(g *generation) {
 // died is told when the serving generation ended by itself.
 func (s *Service) died(g *generation) {
 	s.observe(Event{What: EventDied, Generation: g.number, Pid: g.pid(), Message: g.died(), Warning: true})
+	if s.config.Outsiders != nil && g.status != nil && g.status.Success() {
+		s.endProbation("it ended in good order: somebody told it to")
+	}
 	s.serving = nil
 	if s.state == Preparing {
 		s.notPrepared(control.Failed, g.died()+" before its memory was copied")

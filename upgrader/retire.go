@@ -63,11 +63,11 @@ func (s *Service) settle(g *generation) (listener.Settled, error) {
 		return listener.Settled{}, nil
 	}
 	o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
-		if len(s.proxies.all) > 0 && len(s.claims) == 0 {
-			// The proxies know what is in flight. A held client whose server has got nothing but a PROXY
-			// header would look like a question without an answer.
-			o.Inodes = nil
-		}
+	if len(s.proxies.all) > 0 && len(s.claims) == 0 {
+		// The proxies know what is in flight. A held client whose server has got nothing but a PROXY
+		// header would look like a question without an answer.
+		o.Inodes = nil
+	}
 	settled, err := s.set.Settle(g.grace, g.number, o)
 	if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
 		o.Inodes = nil
@@ -88,10 +88,36 @@ func (s *Service) askToQuit(g *generation, sig syscall.Signal) {
 		s.note(g, "the stop signal could not be sent", err)
 	}
 	timeout := s.config.StopTimeout
-	if g.phase == phaseDraining && !s.state.ending() {
+	switch {
+	case s.state.ending():
+	case g.phase == phaseDraining:
 		timeout = s.config.DrainTimeout
+	case g.phase == phaseLeaving:
+		timeout = s.config.SwapTimeout
 	}
-	s.spawn(func() { s.awaitEnd(g, timeout) })
+	s.insist(g)
+	s.awaitEndOf(g, timeout)
+}
+
+// insist sends the stop signal to every process of g if it has not quit after a
+// while: a server that waits for its children, or that missed the first one,
+// gets another chance before KILL.
+func (s *Service) insist(g *generation) {
+	if s.config.Insist == 0 {
+		return
+	}
+	due := time.AfterFunc(s.config.Insist, func() {
+		s.tell(func() {
+			if g.phase == phaseGone || g.phase == phaseDying {
+				return
+			}
+			s.observe(Event{What: EventInsist, Generation: g.number, Pid: g.pid(), Message: "it has not quit: all its processes are told", Warning: true})
+			if err := g.members.Signal(s.config.StopSignal); err != nil {
+				s.note(g, "the stop signal could not be sent to all its processes", err)
+			}
+		})
+	})
+	context.AfterFunc(g.run, func() { due.Stop() })
 }
 
 // kill ends g at once.
@@ -110,12 +136,18 @@ func (s *Service) kill(g *generation, then func()) {
 		return
 	}
 	g.asked = true
-	s.spawn(func() { s.awaitEnd(g, s.config.StopTimeout) })
+	s.awaitEndOf(g, s.config.StopTimeout)
+}
+
+// awaitEndOf has somebody wait for the end of g.
+func (s *Service) awaitEndOf(g *generation, timeout time.Duration) {
+	m := s.memory
+	s.spawn(func() { s.awaitEnd(g, m, timeout) })
 }
 
 // awaitEnd waits until no process of g is left, kills what is there after the
-// timeout (0: never) or when it is hurried, and tells.
-func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
+// timeout (0: never) or when it is hurried, and tells m and the loop.
+func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 	deadline, cancel := g.grace, context.CancelFunc(func() {})
 	if timeout > 0 {
 		deadline, cancel = context.WithTimeout(g.grace, timeout)
@@ -126,6 +158,15 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 		case <-g.exited:
 		case <-deadline.Done():
 		}
+	}
+	if s.config.Linger > 0 {
+		select { // an adopted one is no child
+		case <-g.exited:
+		case <-deadline.Done():
+		}
+		var enough context.CancelFunc
+		deadline, enough = context.WithTimeout(deadline, s.config.Linger)
+		defer enough()
 	}
 	err := s.waitEmpty(deadline, g)
 	quit := err == nil && g.grace.Err() == nil
@@ -144,7 +185,7 @@ func (s *Service) awaitEnd(g *generation, timeout time.Duration) {
 		<-g.exited // its status is known before it is gone
 	}
 	s.heardOut(g)
-	s.memoryEnded(g, quit)
+	s.memoryEnded(m, g, quit)
 	s.tell(func() { s.gone(g) })
 }
 

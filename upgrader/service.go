@@ -19,7 +19,7 @@ import (
 type Service struct {
 	config Config
 	set    *listener.Set
-	reaper process.Reaper
+	reaper *process.Reaper
 	files  files
 	mark   string // tells our processes from those of another upgrader
 
@@ -49,6 +49,7 @@ type Service struct {
 	swaps    int
 	verdicts []control.Verdict
 	counters control.Counters
+	totals   control.Totals
 
 	memory  *memory // nil: no segment is shared
 	proxies proxies
@@ -82,7 +83,10 @@ func Run(ctx context.Context, c Config, ready func(*Service)) (Exit, error) {
 	}
 	s := &Service{
 		config: c, facts: make(chan func(), 64), state: Down, since: time.Now(), began: time.Now(),
-		generations: map[int]*generation{},
+		generations: map[int]*generation{}, reaper: new(process.Reaper),
+	}
+	if c.Fleet != nil {
+		s.reaper = c.Fleet.Reaper
 	}
 	s.run, s.end = context.WithCancel(context.Background())
 	defer s.end()
@@ -242,6 +246,8 @@ func (s *Service) becameReady(g *generation) {
 	s.starting = nil
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: now.Sub(g.started)})
 	s.taken(g)
+	s.watchIt(g)
+	s.predecessorsGone()
 	if err := s.set.Relisten(g.number); err != nil {
 		s.note(g, "the queues cannot be deepened again", err)
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
@@ -26,8 +24,10 @@ type launchedAs struct {
 	members *process.Members
 	tail    *tail.Tail
 	notify  *notify.Socket
-	filter  bool // its binds are taken over
-	learns  bool // without a look at its sockets, which is not permitted here
+	flip    *flip        // nil: the server does not speak tableflip's dialect
+	acks    *notify.Acks // nil: the server does not speak einhorn's dialect
+	filter  bool         // its binds are taken over
+	learns  bool         // without a look at its sockets, which is not permitted here
 }
 
 // begin starts g in a goroutine. The lanes of a dead generation that still
@@ -115,153 +115,6 @@ func (s *Service) notLaunched(g *generation, err error) {
 	s.gone(g)
 }
 
-// armed is a start of which only the fork is missing: without a child of ours
-// it is certain, and quickly known, that nothing is left of a predecessor.
-type armed struct {
-	launchedAs
-	order launch.Order
-	guest []dialect.Lane // what its environment tells of
-	files []*os.File     // lent to the order
-	err   error
-}
-
-// armAhead does for g what can be done while its predecessor still serves, so
-// that it does not count into the gap of an exclusive swap.
-func (s *Service) armAhead(g *generation) {
-	if s.memory != nil { // what it is told of the memory is known when the predecessor is gone
-		return
-	}
-	ahead := make(chan armed, 1)
-	g.ahead = ahead
-	s.spawn(func() { ahead <- s.arm(g) })
-}
-
-// disarm gives back what was done ahead for a g that is not started.
-func (s *Service) disarm(g *generation) {
-	ahead := g.ahead
-	if ahead == nil {
-		return
-	}
-	g.ahead = nil
-	s.spawn(func() {
-		if a := <-ahead; a.err == nil {
-			a.giveBack()
-			a.release()
-		}
-	})
-}
-
-// giveBack closes what the order does not need any more.
-func (a *armed) giveBack() {
-	for _, f := range a.files {
-		_ = f.Close() // a duplicate
-	}
-}
-
-// launch makes a process of g from what was armed ahead, or from scratch.
-func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l launchedAs, err error) {
-	var a armed
-	if ahead != nil {
-		a = <-ahead
-	}
-	if ahead == nil || a.err != nil {
-		a = s.arm(g)
-	}
-	if a.err != nil {
-		return l, a.err
-	}
-	defer func() {
-		a.giveBack()
-		if err != nil {
-			a.release()
-		}
-	}()
-	if err := s.furnish(g, &a); err != nil {
-		return l, err
-	}
-	shim, err := s.fork(g, a.order)
-	if err != nil {
-		return l, err
-	}
-	var takeover launch.Filter
-	if a.filter = filter; filter {
-		takeover, a.learns = bindFilter(shim.Pid())
-	}
-	if a.child, err = shim.Exec(takeover); err != nil {
-		s.reaper.Forget(shim.Pid())
-		return l, err
-	}
-	a.main = s.identify(g.run, a.child.Pid)
-	a.members = process.NewMembers(a.main, "", marks(s.mark, g.number)...)
-	return a.launchedAs, nil
-}
-
-// arm makes the lanes, the environment and all else that a process of g gets.
-func (s *Service) arm(g *generation) (a armed) {
-	if a.err = s.tryArm(g, &a); a.err != nil {
-		a.giveBack()
-		a.release()
-	}
-	return a
-}
-
-func (s *Service) tryArm(g *generation, a *armed) (err error) {
-	saved := s.saved() // if we are killed from now on, it is found
-	lanes, err := s.lanes(g)
-	if err != nil {
-		return err
-	}
-	order := &a.order
-	*order = launch.Order{Dir: s.config.Dir, Umask: s.config.Umask, OwnGroup: !s.config.Terminal, DieWithParent: s.config.DieWithParent, Ignore: append([]syscall.Signal{}, s.config.Ignored...)}
-	g.recipe.order(order)
-	if u := s.config.User; u != nil {
-		order.Uid, order.Gid, order.Groups = &u.Uid, &u.Gid, u.Groups
-	}
-	if a.notify, err = s.notifySocket(g); err != nil {
-		return err
-	}
-	guest := make([]dialect.Lane, 0, len(lanes))
-	numbers := s.config.numbers(len(lanes))
-	for i, lane := range lanes {
-		f, err := lane.Dup()
-		if err != nil {
-			return fmt.Errorf("upgrader: pass %s: %w", lane.Claim().Address(), err)
-		}
-		a.files = append(a.files, f)
-		order.Files = append(order.Files, launch.Passed{File: f, Number: numbers[i]})
-		at := lane.Claim().Address()
-		guest = append(guest, dialect.Lane{Claim: at.Name, Spec: at.Spec, Network: at.Network, Fd: numbers[i]})
-	}
-	stderr := s.config.Stderrs
-	if s.config.Stderr != StderrInherit {
-		if a.tail, err = tail.New(s.stderrPath(g), s.config.Stderrs); err != nil {
-			return err
-		}
-		stderr = a.tail.File()
-	}
-	for n, f := range []*os.File{s.config.Stdin, s.config.Stdout, stderr} {
-		if !slices.Contains(numbers, n) {
-			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
-		}
-	}
-	a.guest = guest
-	select {
-	case <-saved:
-	case <-s.run.Done():
-	}
-	return nil
-}
-
-// furnish adds what is known only when the predecessor is gone: what it
-// parked, its memory, and the environment that tells of all.
-func (s *Service) furnish(g *generation, a *armed) (err error) {
-	if a.guest, err = s.handOver(a, a.guest); err != nil {
-		return err
-	}
-	s.environment(g, &a.order, a.guest, a.notify)
-	return s.lend(g, &a.order)
-}
-
 // identify identifies a child of ours, which runs or is its own zombie until
 // it is waited for. One that ended at once has no start time.
 func (s *Service) identify(ctx context.Context, pid int) process.Identity {
@@ -293,6 +146,10 @@ func (l *launchedAs) release() {
 	if l.notify != nil {
 		_ = l.notify.Close()
 	}
+	if l.acks != nil {
+		_ = l.acks.Close()
+	}
+	l.flip.close()
 }
 
 // fork makes a shim that the reaper knows as ours.
@@ -306,54 +163,8 @@ func (s *Service) fork(g *generation, o launch.Order) (shim *launch.Shim, err er
 	return shim, err
 }
 
-// lanes are what g gets of each claimed address: those that were prepared for
-// it, or new ones.
-func (s *Service) lanes(g *generation) ([]*listener.Lane, error) {
-	var all []*listener.Lane
-	for _, c := range s.claims {
-		mine := s.lanesOf(c, g)
-		if len(mine) == 0 {
-			lane, err := s.set.Lane(c, g.number)
-			if err != nil {
-				return nil, err
-			}
-			mine = append(mine, lane)
-		}
-		all = append(all, mine[0])
-	}
-	return all, nil
-}
-
-// numbers are the descriptor numbers of n addresses: those that were asked
-// for, and else the lowest free ones from the first on.
-func (c *Config) numbers(n int) []int {
-	taken := map[int]bool{}
-	for _, fd := range c.Numbers {
-		taken[fd] = true
-	}
-	out := make([]int, n)
-	next := dialect.FirstFd
-	for i := range out {
-		if fd, given := c.Numbers[i]; given {
-			out[i] = fd
-			continue
-		}
-		for taken[next] {
-			next++
-		}
-		out[i] = next
-		next++
-	}
-	return out
-}
-
-// lanesOf are the lanes of g on one claim.
-func (s *Service) lanesOf(c *listener.Claim, g *generation) []*listener.Lane {
-	return slices.DeleteFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return l.Claim() != c })
-}
-
 // environment is what the server finds around it.
-func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.Lane, n *notify.Socket) {
+func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.Lane, l launchedAs) {
 	var set []string
 	for _, d := range s.config.Dialects {
 		for _, v := range d.Environ(lanes, g.number) {
@@ -376,12 +187,16 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 		"UPGRADER_PREDECESSOR="+predecessor,
 		"UPGRADER_STRATEGY="+string(s.config.Strategy),
 		"UPGRADER_MARK="+s.mark)
-	if n != nil {
-		set = append(set, "NOTIFY_SOCKET="+n.Path())
+	if l.notify != nil {
+		set = append(set, "NOTIFY_SOCKET="+l.notify.Path())
 		if s.store != nil {
 			set = append(set, "FDSTORE="+strconv.Itoa(s.config.StoreMax))
 		}
 	}
+	set = append(set, ackEnviron(l.acks)...)
+	watched, pids := s.config.watchdogEnviron()
+	set = append(set, watched...)
+	o.PidVariables = append(o.PidVariables, pids...)
 	o.Env = merge(dialect.Clear(g.recipe.env, s.config.Dialects), ours, set)
 }
 
@@ -423,6 +238,12 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		})
 	})
 	s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, l.child.Pid, m) }) })
+	if g.flip = l.flip; g.flip != nil {
+		s.spawn(func() { s.hearFlip(g, l.child.Pid, l.flip) })
+	}
+	if l.acks != nil {
+		s.spawn(func() { s.hearAcks(g, l.child.Pid, l.acks) })
+	}
 	if l.filter {
 		s.spawn(func() { s.takeOver(g, l) })
 	}

@@ -29,6 +29,7 @@ type swap struct {
 	verdict *control.Verdict         // set once it was given
 	reason  string                   // why it is being reverted
 	back    bool                     // to what ran before, rather than to what the command names now
+	late    bool                     // something of it took too long
 	retried bool                     // nobody asked for it but the failure of the one before
 	restore *shmbridge.Snapshot      // what runs now is to go on from these bytes
 	copy    *copying                 // of the segment, as the predecessor left it; nil: not yet, or no segment
@@ -177,7 +178,7 @@ func (s *Service) conclude(verdict, reason string, died *generation) {
 	}
 	now := time.Now()
 	w.enter("", now)
-	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases}
+	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Late: w.late && verdict != control.Committed, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases}
 	if w.from != nil {
 		v.From = w.from.number
 	}
@@ -227,7 +228,7 @@ func (s *Service) settleSwap() {
 // earlier one if changed.
 func (s *Service) record(v control.Verdict, changed bool) {
 	if n := len(s.verdicts); changed && n > 0 && s.verdicts[n-1].Swap == v.Swap {
-		s.tally(s.verdicts[n-1].Verdict, -1)
+		s.tally(s.verdicts[n-1], -1)
 		s.verdicts[n-1] = v
 	} else {
 		s.verdicts = append(s.verdicts, v)
@@ -235,11 +236,12 @@ func (s *Service) record(v control.Verdict, changed bool) {
 			s.verdicts = append(s.verdicts[:0:0], s.verdicts[1:]...)
 		}
 	}
-	s.tally(v.Verdict, 1)
+	s.tally(v, 1)
 }
 
-func (s *Service) tally(verdict string, n int) {
-	switch verdict {
+func (s *Service) tally(v control.Verdict, n int) {
+	s.totals.Add(v, n)
+	switch v.Verdict {
 	case control.Committed:
 		s.counters.Committed += n
 	case control.RolledBack:

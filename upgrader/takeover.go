@@ -74,7 +74,8 @@ func (b *binder) Listen(r intercept.Request) error {
 		if err := b.s.set.Listen(lane); err != nil {
 			return err
 		}
-		b.s.tell(func() { b.s.listened(b.g, lane) })
+		// It is answered when that is dealt with: a generation that is ready by this has not served anybody yet.
+		_ = b.s.ask(b.g.run, func() { b.s.listened(b.g, lane) })
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -34,7 +35,12 @@ type flags struct {
 	user, umask                          string
 	logFormat, logLevel                  string
 	http, httpToken                      string
-	id, zone, kind                       string
+	configFile, logFile                  string
+	daemon                               bool
+	retireDelay                          time.Duration
+	profile                              string
+
+	given func(flag string) bool // whether it was, on the command line, in the environment or in the file
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -45,13 +51,15 @@ func (f *flags) register(set *pflag.FlagSet) {
 	f.proxy.register(set)
 	set.IntVar(&c.StoreMax, "store-max", c.StoreMax, "`N` descriptors that the server may park for its successor (FDSTORE=1 on NOTIFY_SOCKET); 0: none")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
-	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm)")
+	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm and --profile nfshm)")
 	set.StringVar(&f.shm, "shm", "", "share memory among generations, `SPEC`: memfd:NAME,size=256M, posix:/NAME, sysv:0x100d0a01, file:PATH")
+	set.StringVar(&f.profile, "profile", "", "presets for a kind of server: `nfshm` (NFPluginLoader of NFShmXFrame: see docs/nfshm.md)")
 	set.StringVar(&f.memory.BackupDir, "backup-dir", "", "`DIR` of the segment's snapshots (default: snapshots in the state dir)")
 	set.IntVar(&f.memory.BackupKeep, "backup-keep", 3, "how many snapshots are kept")
 	set.DurationVar(&f.memory.BackupInterval, "backup-interval", 0, "between snapshots beside those before swaps; 0: none")
 	set.StringVar(&f.onUnsaved, "on-unsaved", string(upgrader.UnsavedKeep), "when the last writer ended without saving the segment: `keep|restore|refuse`")
 	set.StringVar(&f.memory.Validate, "validate", "", "`CMD` that tells by its exit status whether the segment is sound: before a generation starts on it, and before a commit")
+	set.StringVar(&f.memory.Migrate, "migrate", "", "`CMD` that brings a copy of the segment into the schema of a successor that cannot take it as it is")
 	set.StringVar(&f.dialects, "dialect", "systemd,server-starter", "how the server is told of its sockets, `NAME,…`: "+strings.Join(dialect.Names(), ", "))
 	set.StringVar(&f.ready, "ready", "auto", "what proves readiness: `auto|notify|listen|accept|delay=D|tcp=ADDR|http=URL|exec=CMD`")
 	set.DurationVar(&c.ReadyTimeout, "ready-timeout", c.ReadyTimeout, "then a successor is killed and the swap rolled back")
@@ -63,16 +71,21 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.stopSignal, "stop-signal", "TERM", "`SIG` that asks the server to quit at a full stop")
 	set.StringVar(&f.swapSignal, "swap-signal", "", "`SIG` that asks a predecessor to quit (default: the stop signal)")
 	set.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "then KILL, to all its processes; 0: never")
+	set.DurationVar(&c.Insist, "graceful-timeout", 0, "before KILL: then the stop signal goes to all processes of a server that has not quit; 0: never")
+	set.DurationVar(&c.DrainTimeout, "drain-timeout", 0, "as --stop-timeout, for a predecessor in a swap (default: --stop-timeout)")
+	set.DurationVar(&c.Linger, "linger-timeout", 0, "as --stop-timeout, for processes that outlive their main one (default: --stop-timeout)")
+	set.DurationVar(&f.retireDelay, "retire-delay", 0, "after a commit: how long the predecessor goes on before it is told to quit")
 	set.IntVar(&c.DrainMax, "drain-max", c.DrainMax, "predecessors that drain at a time; past it the oldest is killed")
 	set.StringVar(&f.reloadSignal, "reload-signal", "HUP", "`SIG` that `upgrader reload` sends to the server")
 	set.StringVar(&c.ReloadCmd, "reload-cmd", "", "`CMD` that `upgrader reload` runs instead (MAINPID in its environment)")
+	set.DurationVar(&c.Watchdog, "watchdog", 0, "how often the server has to say WATCHDOG=1 (it finds WATCHDOG_USEC) before it is aborted and started again; 0: never")
 	set.StringVar(&f.restart, "restart", string(c.Restart), "when the server ends by itself: `always|on-failure|never`")
 	set.IntVar(&c.RetryMax, "retry-max", c.RetryMax, "starts in a row that may fail before the upgrader gives up")
 	set.DurationVar(&c.RetryInterval, "retry-interval", c.RetryInterval, "before the second retry, doubling")
 	set.StringVar(&c.ForkingPidFile, "forking-pid-file", "", "the server daemonises and writes its main pid to `FILE`")
 	set.StringVar(&f.stderr, "stderr", string(c.Stderr), "`tail|inherit`: through a file that outlives us and is forwarded, or straight to ours")
 	set.BoolVar(&c.DieWithParent, "die-with-parent", false, "the server is killed when the upgrader dies, however that happens")
-	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command)")
+	set.StringVar(&c.Name, "name", "", "`NAME` of the service, for upgrader status and its like (default: made of the command), and what Server= selects in the HTTP API")
 	set.StringVar(&c.StateDir, "state-dir", "", "`DIR` of control socket, lock and last state (default: by name, in /run/upgrader or XDG_RUNTIME_DIR)")
 	set.StringVar(&c.PidFile, "pid-file", "", "`FILE` with the upgrader's pid")
 	set.StringVar(&c.StatusFile, "status-file", "", "`FILE` with a line GENERATION:PID for each generation")
@@ -82,9 +95,12 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.umask, "umask", "", "octal `MASK` of the server")
 	set.StringVar(&f.http, "http", "", "`ADDR|on` of the HTTP API; on: 127.0.0.1:6011 (default: none)")
 	set.StringVar(&f.httpToken, "http-token-file", "", "`FILE` with the token that the HTTP API wants; needed for any address but loopback")
-	set.StringVar(&f.id, "id", "", "what `ID`= selects in the HTTP API")
-	set.StringVar(&f.zone, "zone", "", "what `ZONE`= selects in the HTTP API")
-	set.StringVar(&f.kind, "type", "", "what ServerType=`TYPE` selects in the HTTP API")
+	set.StringVar(&c.ID, "id", "", "what `ID`= selects in the HTTP API, and commands beside the name (--profile nfshm: that of the command)")
+	set.StringVar(&c.Zone, "zone", "", "what `ZONE`= selects in the HTTP API (likewise)")
+	set.StringVar(&c.Type, "type", "", "what ServerType=`TYPE` selects in the HTTP API (likewise its --Server)")
+	set.StringVar(&f.configFile, "config", "", "`FILE` of YAML with flags, and with several services if there are (docs/config.md)")
+	set.BoolVarP(&f.daemon, "daemon", "d", false, "go on in the background: the command returns when the server is ready, with its exit status else")
+	set.StringVar(&f.logFile, "log-file", "", "`FILE` that stdout and stderr are appended to; with --daemon nowhere if none is given")
 	set.StringVar(&f.logFormat, "log-format", "console", "`console|json`")
 	set.StringVar(&f.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -175,6 +191,15 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if len(c.Listen) == 0 && c.Intercept == upgrader.InterceptOff && c.Ready.Kind == ready.Accept {
 		return c, errors.New("--ready accept needs an address: give --listen, or let --intercept be auto")
 	}
+	switch {
+	case f.retireDelay < 0:
+		return c, errors.New("--retire-delay must not be negative")
+	case f.retireDelay > 0:
+		c.RetireDelay = func() time.Duration { return f.retireDelay }
+	}
+	if err := f.preset(&c); err != nil {
+		return c, err
+	}
 	return c, f.place(&c)
 }
 
@@ -183,7 +208,7 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	strategy := f.strategy
 	switch {
 	case strategy != "":
-	case f.shm != "":
+	case f.shm != "" || f.profile != "":
 		strategy = string(upgrader.Exclusive)
 	default:
 		strategy = string(upgrader.Overlap)
@@ -195,14 +220,16 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 	if m.OnUnsaved, err = oneOf("on-unsaved", f.onUnsaved, upgrader.UnsavedKeep, upgrader.UnsavedRestore, upgrader.UnsavedRefuse); err != nil {
 		return err
 	}
-	if f.shm == "" {
-		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
-			return errors.New("--backup-dir, --backup-interval, --validate and --on-unsaved are about a segment: give --shm")
+	if f.shm == "" && f.profile == "" {
+		if m.BackupDir != "" || m.BackupInterval != 0 || m.Validate != "" || m.Migrate != "" || m.OnUnsaved != upgrader.UnsavedKeep {
+			return errors.New("--backup-dir, --backup-interval, --validate, --migrate and --on-unsaved are about a segment: give --shm")
 		}
 		return nil
 	}
-	if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
-		return fmt.Errorf("--shm: %w", err)
+	if f.shm != "" {
+		if m.Spec, err = shmbridge.ParseSpec(f.shm); err != nil {
+			return fmt.Errorf("--shm: %w", err)
+		}
 	}
 	if m.Spec.Kind == shmbridge.Section {
 		return fmt.Errorf("--shm %s: sections are Windows'", f.shm)
@@ -221,18 +248,20 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 
 // place finds the name and the state dir.
 func (f *flags) place(c *upgrader.Config) error {
-	if c.Name != "" {
-		if err := state.CheckName(c.Name); err != nil {
-			return fmt.Errorf("--name: %w", err)
-		}
-	} else {
-		cwd, err := os.Getwd()
-		if err != nil {
-			return err
-		}
-		c.Name = state.Name(cwd, c.Command)
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
 	}
-	var err error
+	return f.placeAs(c, cwd, c.Command)
+}
+
+// placeAs is place for what is distinguished by a directory and words.
+func (f *flags) placeAs(c *upgrader.Config, dir string, distinct []string) (err error) {
+	if c.Name == "" {
+		c.Name = state.Name(dir, distinct)
+	} else if err := state.CheckName(c.Name); err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
 	if c.StateDir == "" {
 		c.StateDir, err = state.Default(c.Name)
 	} else {

@@ -11,23 +11,21 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
-// httpAPI is the HTTP API of one service; nil: there is none.
+// httpAPI is the HTTP API of all services; nil: there is none.
 type httpAPI struct {
-	service control.Service
-	ready   atomic.Bool // service has its handler
-	http    *control.HTTP
-	end     context.CancelFunc
-	done    sync.WaitGroup
-	log     *zap.Logger
+	services atomic.Pointer[func() []control.Service] // nil: nothing answers yet
+	http     *control.HTTP
+	end      context.CancelFunc
+	done     sync.WaitGroup
+	log      *zap.Logger
 }
 
 // openHTTP claims the API's address, so that a mistake is told before the
 // server starts.
-func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
+func (f *flags) openHTTP(log *zap.Logger) (*httpAPI, error) {
 	if f.http == "" || f.http == "off" {
 		return nil, nil
 	}
@@ -41,14 +39,14 @@ func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
 			return nil, &exit{exitUsage, fmt.Errorf("--http-token-file %s: the file is empty", f.httpToken)}
 		}
 	}
-	a := &httpAPI{service: control.Service{Server: name, ID: f.id, Zone: f.zone, Type: f.kind}, log: log}
+	a := &httpAPI{log: log}
 	h, err := control.ListenHTTP(context.Background(), control.HTTPConfig{
 		Address: f.http, Token: token,
 		Services: func() []control.Service {
-			if !a.ready.Load() {
-				return nil
+			if services := a.services.Load(); services != nil {
+				return (*services)()
 			}
-			return []control.Service{a.service}
+			return nil
 		},
 		Observe: func(err error) { log.Debug("http", zap.Error(err)) },
 	})
@@ -59,13 +57,12 @@ func (f *flags) openHTTP(name string, log *zap.Logger) (*httpAPI, error) {
 	return a, nil
 }
 
-// serve answers from now on.
-func (a *httpAPI) serve(s *upgrader.Service) {
+// serve answers from now on, for what services gives at each request.
+func (a *httpAPI) serve(services func() []control.Service) {
 	if a == nil {
 		return
 	}
-	a.service.Handler = s.Handler()
-	a.ready.Store(true)
+	a.services.Store(&services)
 	a.log.Info("http", zap.String("address", a.http.Addr().String()))
 	ctx, end := context.WithCancel(context.Background())
 	a.end = end

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -27,6 +28,8 @@ is UPGRADER_STOP_SIGNAL.`,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch dash := cmd.ArgsLenAtDash(); {
+			case len(args) == 0 && dash < 0 && (f.configFile != "" || os.Getenv("UPGRADER_CONFIG") != ""):
+				return wrap(&f, cmd.Flags(), nil)
 			case len(args) == 0 && dash < 0:
 				return &exit{exitUsage, errors.New("no command: write it behind --, as in: upgrader -- ./server (upgrader --help tells more)")}
 			case dash < 0:
@@ -44,7 +47,7 @@ is UPGRADER_STOP_SIGNAL.`,
 		return &exit{exitUsage, fmt.Errorf("%w (upgrader --help lists the flags)", err)}
 	})
 	f.register(root.Flags())
-	root.AddCommand(newStatus(), newRestart(), newRollback(), newReload(), newSnapshot(), newStop(), newEvents(), newDoctor(), newDemo(), newDemoServer(), newStartServer(), newVersion())
+	root.AddCommand(newStatus(), newRestart(), newRollback(), newReload(), newSnapshot(), newStop(), newEvents(), newConfig(), newDoctor(), newDemo(), newDemoServer(), newStartServer(), newVersion())
 	return root
 }
 

@@ -28,6 +28,8 @@ type snapshots struct {
 	where  where
 	backup string
 	json   bool
+
+	service string // of a fleet
 }
 
 func newSnapshot() *cobra.Command {
@@ -62,6 +64,7 @@ func snapshotCommand(use, short string, args cobra.PositionalArgs, offline bool,
 		},
 	}
 	s.where.register(cmd.Flags())
+	cmd.Flags().StringVar(&s.service, "service", "", "the segment of this service, by name or `ID`, where the upgrader has several")
 	cmd.Flags().BoolVar(&s.json, "json", false, "as JSON")
 	if offline {
 		cmd.Flags().StringVar(&s.backup, "backup-dir", "", "those in `DIR`, without asking an upgrader")
@@ -71,7 +74,11 @@ func snapshotCommand(use, short string, args cobra.PositionalArgs, offline bool,
 
 // ask asks the running upgrader.
 func (s *snapshots) ask(ctx context.Context, cmd *cobra.Command, a control.Args) (control.Answer, error) {
-	c, err := s.where.client(ctx, cmd.Flags())
+	var services []string
+	if s.service != "" {
+		services = append(services, s.service)
+	}
+	c, err := s.where.client(ctx, cmd.Flags(), services...)
 	if err != nil {
 		return control.Answer{}, err
 	}

@@ -45,10 +45,10 @@ func (s *starter) run() error {
 		return err
 	}
 	defer func() { _ = log.Sync() }() // stderr cannot be synced everywhere
-	up, auto := newUpward(os.Getenv("NOTIFY_SOCKET")), newAutoRestart(env)
+	up, auto := newUpward(os.Getenv("NOTIFY_SOCKET"), 1), newAutoRestart(env)
 	c.Observe = func(e upgrader.Event) {
 		report(log, e)
-		up.tell(e)
+		up.tell("", e)
 		auto.saw(e)
 	}
 	signals := make(chan os.Signal, 64)
@@ -67,7 +67,8 @@ func (s *starter) run() error {
 	defer cancel()
 	exited, err := upgrader.Run(context.Background(), c, func(service *upgrader.Service) {
 		sink.redirect(log)
-		daemon.ready()
+		daemon.cameUp(0)
+		go up.beat(service, ctx.Done())
 		go obeyStarter(ctx, service, signals, term)
 		go auto.run(ctx, service)
 	})

@@ -23,14 +23,15 @@ const (
 // the module. The longest entry that fits a package holds. A package under an
 // entry may import its siblings there.
 var arrows = map[string][]string{
-	"cmd":              {"cmd", "upgrader", "listener", "shmbridge", "winevents"},
-	"upgrader":         {"upgrader", "listener", "shmbridge", "winevents"},
-	"upgrader/launch":  {},
-	"upgrader/process": {},
-	"listener":         {"listener"},
-	"shmbridge":        {"shmbridge"},
-	"winevents":        {"winevents"},
-	"integration":      {"integration/load"},
+	"cmd":               {"cmd", "upgrader", "listener", "shmbridge", "winevents"},
+	"upgrader":          {"upgrader", "listener", "shmbridge", "winevents"},
+	"upgrader/launch":   {},
+	"upgrader/process":  {},
+	"listener":          {"listener"},
+	"shmbridge":         {"shmbridge"},
+	"winevents":         {"winevents"},
+	"integration":       {"integration/load", "integration/ledger"},
+	"integration/bench": {"integration/load", "shmbridge"},
 }
 
 // onlyIn says which packages may import what else.

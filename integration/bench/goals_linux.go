@@ -75,7 +75,7 @@ func (p *page) goals() []goal {
 	}
 	beyond := p.exclusiveBeyond(exclusive)
 	all = append(all, p.proxyGoals()...)
-	return append(all,
+	return append(append(all, p.segmentGoals()...),
 		p.lossless("exclusive", exclusive),
 		atMost("exclusive, --settle 0: gap beyond own stop + start", "must", 5, "ms", p.exclusiveBeyond(exclusiveBare)),
 		atMost("exclusive: gap beyond own stop + start + settle", "must", 5, "ms", beyond.less(settle)),

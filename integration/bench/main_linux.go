@@ -92,7 +92,7 @@ func (o options) wants(scenario string) bool {
 
 // build puts the upgrader, as a release is built, the guest and the floors into dir.
 func build(ctx context.Context, dir string) error {
-	for _, pkg := range []string{"cmd/upgrader", "integration/guest", "integration/bench/floor", "integration/bench/floor/linked"} {
+	for _, pkg := range []string{"cmd/upgrader", "integration/guest", "integration/bench/testdata/floor", "integration/bench/testdata/floor/linked"} {
 		c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "github.com/upgrader/upgrader/"+pkg)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {

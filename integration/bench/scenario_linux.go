@@ -29,6 +29,7 @@ func scenarios() []scenario {
 		{"memory", measureMemory},
 		{"calls", measureCalls},
 		{"proxy", measureProxy},
+		{"segment", measureSegment},
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // say sends one datagram to a notify socket.
@@ -27,6 +29,19 @@ func say(path, message string) error {
 	defer func() { _ = c.Close() }()
 	_, err = c.Write([]byte(strings.ReplaceAll(message, `\n`, "\n")))
 	return err
+}
+
+// beat says WATCHDOG=1 as often as a server that is watched does.
+func beat(ctx context.Context, o options) {
+	every, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if pid := os.Getenv("WATCHDOG_PID"); err != nil || every <= 0 || pid != strconv.Itoa(os.Getpid()) {
+		fmt.Fprintf(os.Stderr, "guest: not watched: WATCHDOG_USEC=%q, WATCHDOG_PID=%q\n", os.Getenv("WATCHDOG_USEC"), pid)
+		return
+	}
+	for n := o.beats; n != 0 && ctx.Err() == nil; n-- {
+		_ = say(o.to, "WATCHDOG=1") // nobody may be left to hear it
+		sleep(ctx, time.Duration(every)*time.Microsecond/2)
+	}
 }
 
 // daemonStage counts the processes of a double fork: "" is the one that was

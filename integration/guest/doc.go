@@ -10,4 +10,7 @@
 //
 // Every reply carries "gen=N pid=P". The generation is UPGRADER_GENERATION, 0
 // without one.
+//
+// Under the name NFPluginLoader it is another server: it takes the options,
+// the signals and the pid file of that one, and keeps a ledger in its segment.
 package main

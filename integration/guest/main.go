@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +22,7 @@ type options struct {
 	readyDelay time.Duration // between listening and accepting
 	noReady    bool          // never accepts, never says READY=1
 	notify     bool
+	beats      int           // WATCHDOG=1 is said so many times; <0: without end
 	drain      time.Duration // line sessions live so long after TERM; <0: until the client ends them
 
 	exitNow   bool
@@ -48,6 +50,9 @@ func (a *addresses) String() string     { return strings.Join(*a, ",") }
 func (a *addresses) Set(s string) error { *a = append(*a, s); return nil }
 
 func main() {
+	if filepath.Base(os.Args[0]) == pluginLoader {
+		os.Exit(asPluginLoader(os.Args))
+	}
 	o := options{}
 	f := flag.NewFlagSet("guest", flag.ExitOnError)
 	f.Var(&o.http, "http", "serve HTTP on `ADDR`; repeatable")
@@ -58,6 +63,7 @@ func main() {
 	f.DurationVar(&o.readyDelay, "ready-delay", 0, "time between listening and accepting")
 	f.BoolVar(&o.noReady, "no-ready", false, "listen, but never accept and never say READY=1")
 	f.BoolVar(&o.notify, "notify", false, "say READY=1 when serving and STOPPING=1 when leaving")
+	f.IntVar(&o.beats, "beats", 0, "say WATCHDOG=1 so many times, twice as often as WATCHDOG_USEC asks; negative: without end")
 	f.DurationVar(&o.drain, "drain", 2*time.Second, "how long established line sessions are served after TERM; negative: until their clients end them")
 	f.BoolVar(&o.exitNow, "exit-now", false, "exit at once with -exit-code")
 	f.StringVar(&o.once, "once", "", "-exit-now counts only for who makes `FILE`")
@@ -193,6 +199,9 @@ func serve(ctx context.Context, o options) error {
 		if err := say(o.to, "READY=1\nSTATUS=serving as "+identity()); err != nil {
 			return err
 		}
+	}
+	if o.beats != 0 {
+		go beat(ctx, o)
 	}
 	fmt.Fprintf(os.Stderr, "guest: serving as %s\n", identity())
 	if len(roles) == 0 {

@@ -42,7 +42,7 @@ type Dialect interface {
 
 // known are all the dialects, in the order in which help lists them.
 func known() []Dialect {
-	return []Dialect{systemd{}, serverStarter{}, nginx{}, einhorn{}, gunicorn{}, unicorn{}, puma{}, catflap{}, none{}}
+	return []Dialect{systemd{}, serverStarter{}, nginx{}, einhorn{}, gunicorn{}, unicorn{}, puma{}, catflap{}, tableflip{}, none{}}
 }
 
 // Names are the names of all dialects.
@@ -72,7 +72,15 @@ func Parse(list string) ([]Dialect, error) {
 	if len(out) > 1 && slices.Contains(out, Dialect(none{})) {
 		return nil, fmt.Errorf("dialect: %q: none cannot be combined with others", list)
 	}
-	return out, nil
+	return out, clash(out)
+}
+
+// clash tells of two dialects that want the same descriptors for different things.
+func clash(dialects []Dialect) error {
+	if Flips(dialects) && slices.Contains(dialects, Dialect(systemd{})) {
+		return fmt.Errorf("dialect: systemd's descriptors begin at 3, where tableflip has pipes: leave one of the two out")
+	}
+	return nil
 }
 
 // Check tells what of lanes the dialects cannot say, nil when they can say all

@@ -51,7 +51,11 @@ func TestEnviron(t *testing.T) {
 		"unicorn":  {some: []string{"UNICORN_FD=3,4,6"}},
 		"puma":     {some: []string{"PUMA_INHERIT_0=3:tcp://127.0.0.1:8080", "PUMA_INHERIT_1=4:tcp://[::1]:443", "PUMA_INHERIT_2=6:unix:///run/app.sock"}},
 		"catflap":  {some: []string{"LISTEN_FD=3"}},
-		"none":     {},
+		"tableflip": {
+			some: []string{"TABLEFLIP_HAS_PARENT_7DIU3=yes"},
+			none: []string{"TABLEFLIP_HAS_PARENT_7DIU3=yes"},
+		},
+		"none": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, err := Parse(name)
@@ -109,6 +113,16 @@ func TestStarterNames(t *testing.T) {
 	}
 }
 
+func TestFlipNames(t *testing.T) {
+	got := FlipNames(append(guest(), Lane{Spec: "8080", Network: "tcp", Fd: 9}))
+	want := [][]string{
+		{"listener", "tcp", "127.0.0.1:8080"}, {"listener", "tcp6", "[::1]:443"}, {"packet", "udp", ":53"}, {"listener", "unix", "/run/app.sock"}, {"listener", "tcp", ":8080"},
+	}
+	if !slices.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
 func TestPumaURLs(t *testing.T) {
 	for _, c := range []struct{ network, spec, want string }{
 		{"tcp", "8080", "tcp://0.0.0.0:8080"},
@@ -143,7 +157,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", list, got, want)
 		}
 	}
-	for _, list := range []string{"", "sytemd", "systemd,", "none,systemd", "systemd;nginx"} {
+	for _, list := range []string{"", "sytemd", "systemd,", "none,systemd", "tableflip,systemd", "systemd;nginx"} {
 		_, err := Parse(list)
 		if err == nil {
 			t.Errorf("%q was accepted", list)
@@ -152,7 +166,7 @@ func TestParse(t *testing.T) {
 		if strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: more than one line: %v", list, err)
 		}
-		if !strings.Contains(err.Error(), "none cannot") {
+		if !strings.Contains(err.Error(), "none cannot") && !strings.Contains(err.Error(), "where tableflip") {
 			for _, name := range Names() {
 				if !strings.Contains(err.Error(), name) {
 					t.Errorf("%q: the error does not name %s: %v", list, name, err)

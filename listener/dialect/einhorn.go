@@ -3,9 +3,8 @@ package dialect
 import "strconv"
 
 // einhorn is Stripe's einhorn: a count and a variable for each descriptor, and
-// the older list of all of them. EINHORN_MASTER_PID and the control socket are
-// left out: nobody here speaks that protocol, and a client that finds none of
-// them does not try to.
+// the older list of all of them. EINHORN_MASTER_PID and EINHORN_SOCK_PATH, by
+// which a worker acks, are for whoever starts it to set: see notify.Acks.
 type einhorn struct{}
 
 func (einhorn) Name() string { return "einhorn" }

@@ -29,8 +29,10 @@ var ErrSilent = errors.New("the upgrader does not answer")
 // so that calls may be made at the same time. Errors that the upgrader answers
 // with are an *Error, wrapped.
 type Client struct {
-	dir     string
-	silence time.Duration
+	dir      string
+	silence  time.Duration
+	services []string // that requests are for
+	all      bool
 }
 
 // RestartOptions say what Restart and Rollback wait for; the zero value waits
@@ -131,9 +133,18 @@ func (c *Client) connect(ctx context.Context) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-// ask sends q and gives the last line of the answer; f gets the events before.
+// ask is converse with an upgrader of which one service answers.
 func (c *Client) ask(ctx context.Context, q Request, f func(Event) error) (reply, error) {
-	q.Version = ProtocolVersion
+	p, err := c.converse(ctx, q, f)
+	if err != nil || q.Do == DoEvents || q.Do == DoStop {
+		return p, err
+	}
+	return p.only()
+}
+
+// converse sends q and gives the last line of the answer; f gets the events before.
+func (c *Client) converse(ctx context.Context, q Request, f func(Event) error) (reply, error) {
+	q.Version, q.Services, q.All = ProtocolVersion, c.services, c.all
 	line, err := json.Marshal(q)
 	if err != nil {
 		return reply{}, fmt.Errorf("control: encode the request: %w", err)

@@ -142,14 +142,7 @@ func (h *HTTP) Close() error { return h.listener.Close() }
 func (h *HTTP) Run(ctx context.Context) error {
 	asked, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	server := &http.Server{
-		Handler:           h.handler(ctx),
-		ReadHeaderTimeout: usual().request,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		BaseContext:       func(net.Listener) context.Context { return asked },
-		ErrorLog:          log.New(observer(h.config.Observe), "", 0),
-	}
+	server := h.server(ctx, asked)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(netutil.LimitListener(h.listener, connections)) }()
 	var err error
@@ -173,6 +166,19 @@ func (h *HTTP) Run(ctx context.Context) error {
 		return fmt.Errorf("control: http: %w", err)
 	}
 	return nil
+}
+
+// server answers within bounds of time and size. Streams end with ctx, all
+// else with asked.
+func (h *HTTP) server(ctx, asked context.Context) *http.Server {
+	return &http.Server{
+		Handler:           h.handler(ctx),
+		ReadHeaderTimeout: usual().request,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return asked },
+		ErrorLog:          log.New(observer(h.config.Observe), "", 0),
+	}
 }
 
 // observer makes errors of lines.

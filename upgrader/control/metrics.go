@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +17,20 @@ type family struct {
 	samples          []string
 }
 
-func (f *family) add(value float64, labels ...string) {
+func (f *family) add(value float64, labels ...string) { f.addAs("", value, labels...) }
+
+// addAs adds a sample whose name ends in suffix, as those of a summary do.
+func (f *family) addAs(suffix string, value float64, labels ...string) {
 	var b strings.Builder
-	b.WriteString(f.name)
+	b.WriteString(f.name + suffix)
 	for i := 0; i+1 < len(labels); i += 2 {
 		b.WriteByte("{,"[min(i, 1)])
 		b.WriteString(labels[i] + `="` + escape(labels[i+1]) + `"`)
 	}
-	b.WriteString("} " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
+	if len(labels) > 0 {
+		b.WriteByte('}')
+	}
+	b.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
 	f.samples = append(f.samples, b.String())
 }
 
@@ -65,6 +72,7 @@ func (x *exposition) add(s Service, st Status, now time.Time) {
 	swaps.add(float64(st.Swaps.Committed), labels("verdict", Committed)...)
 	swaps.add(float64(st.Swaps.RolledBack), labels("verdict", RolledBack)...)
 	swaps.add(float64(st.Swaps.Failed), labels("verdict", Failed)...)
+	x.totals(st, labels)
 	x.family("upgrader_restarts_total", "counter", "Starts after the server died by itself.").add(float64(st.Restarts), labels()...)
 	x.family("upgrader_parked_descriptors", "gauge", "Descriptors in the store.").add(float64(st.Parked), labels()...)
 	x.addStore(st, labels)
@@ -84,9 +92,13 @@ func (x *exposition) add(s Service, st Status, now time.Time) {
 		states.add(float64(count[state]), labels("state", state)...)
 	}
 	for _, c := range st.Claims {
-		queued := 0
+		queued, lanes := 0, map[string]int{}
 		for _, l := range c.Lanes {
 			queued += max(l.Queue, 0)
+			lanes[l.State]++
+		}
+		for _, state := range []string{"steered", "waiting", "held"} {
+			x.family("upgrader_lanes", "gauge", "Lanes of a claim, by their state.").add(float64(lanes[state]), labels("claim", c.Name, "address", c.Address, "state", state)...)
 		}
 		x.family("upgrader_queue", "gauge", "Connections of a claim that nobody accepted yet.").add(float64(queued), labels("claim", c.Name, "address", c.Address)...)
 	}
@@ -100,6 +112,30 @@ func (x *exposition) add(s Service, st Status, now time.Time) {
 		x.family("upgrader_last_swap_duration_seconds", "gauge", "How long the last swap took.").add(v.Took.Seconds(), labels()...)
 		x.family("upgrader_last_swap_timestamp_seconds", "gauge", "When the last swap began.").add(float64(v.Start.UnixMilli())/1000, labels()...)
 	}
+}
+
+// totals adds what is summed up over all swaps.
+func (x *exposition) totals(st Status, labels func(...string) []string) {
+	all := float64(st.Swaps.Total())
+	x.family("upgrader_swaps_total", "counter", "Swaps since the upgrader started.").add(all, labels()...)
+	x.family("upgrader_swap_successes", "gauge", "Those that were committed and stood.").add(float64(st.Swaps.Committed), labels()...)
+	x.family("upgrader_swap_timeouts", "gauge", "Those that were rolled back or failed because something was late.").add(float64(st.Totals.Timeouts), labels()...)
+	x.family("upgrader_swap_errors", "gauge", "Those that were rolled back or failed for any other reason.").add(float64(st.Totals.Errors), labels()...)
+	took := x.family("upgrader_swap_duration_seconds", "summary", "How long swaps took.")
+	took.addAs("_sum", st.Totals.Took.Seconds(), labels()...)
+	took.addAs("_count", all, labels()...)
+	mean := 0.0
+	if all > 0 {
+		mean = st.Totals.Took.Seconds() / all
+	}
+	x.family("upgrader_swap_duration_mean_seconds", "gauge", "How long a swap took on average.").add(mean, labels()...)
+	phases := x.family("upgrader_swap_phase_seconds", "summary", "How long the phases of swaps took.")
+	for _, p := range st.Totals.Phases {
+		phases.addAs("_sum", p.Duration.Seconds(), labels("phase", p.Name)...)
+		phases.addAs("_count", float64(p.Count), labels("phase", p.Name)...)
+	}
+	x.family("upgrader_relayed_total", "counter", "Clients that a generation left behind and another one got.").add(float64(st.Totals.Relayed), labels()...)
+	x.family("upgrader_relay_lost_total", "counter", "Such clients that nobody could be given.").add(float64(st.Totals.Lost), labels()...)
 }
 
 // bytes writes everything.
@@ -128,5 +164,6 @@ func (h *HTTP) metrics(w http.ResponseWriter, r *http.Request, p url.Values) {
 		}
 		x.add(s, st, time.Now())
 	}
+	x.family("go_goroutines", "gauge", "Goroutines of the upgrader.").add(float64(runtime.NumGoroutine()))
 	h.put(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", x.bytes())
 }

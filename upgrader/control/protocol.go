@@ -43,6 +43,9 @@ type Request struct {
 	Do      string `json:"do"`
 	Args    Args   `json:"args,omitzero"`
 
+	Services []string `json:"services,omitempty"` // which are meant, by name or ID
+	All      bool     `json:"all,omitempty"`      // all of a fleet, where none is named
+
 	Asked string `json:"-"` // AskedCommand or AskedHTTP: for Verdict.Asked
 }
 
@@ -111,6 +114,8 @@ type reply struct {
 	Error   *Error   `json:"error,omitempty"`
 
 	Snapshots []Snapshot `json:"snapshots,omitempty"`
+
+	Results []Result `json:"results,omitempty"` // of a fleet, in place of what stands above
 }
 
 // readRequest reads one request line. What is behind the line is not looked

@@ -128,7 +128,7 @@ func TestSchema(t *testing.T) {
 	zero := `"0001-01-01T00:00:00Z"`
 	want := `{"version":1,"name":"","command":[],"pid":0,"state":"","since":` + zero + `,"started":` + zero + `,"strategy":"",` +
 		`"generations":[{"number":0,"pid":0,"state":"","started":` + zero + `,"executable":"","lanes":0,"members":0}],` +
-		`"claims":[{"name":"","address":"","lanes":[]}],"swaps":{"committed":0,"rolled_back":0,"failed":0},` +
+		`"claims":[{"name":"","address":"","lanes":[]}],"swaps":{"committed":0,"rolled_back":0,"failed":0},"totals":{"timeouts":0,"errors":0,"took_ns":0,"phases":[],"relayed":0,"lost":0},` +
 		`"verdicts":[{"swap":0,"verdict":"","asked":"","from":0,"to":0,"start":` + zero + `,"took_ns":0,"phases":[{"name":"","duration_ns":0}],"exit":{"code":0}}],` +
 		`"parked":0,"restarts":0}`
 	if string(got) != want {

@@ -12,19 +12,10 @@ import (
 	"time"
 )
 
-// result is what became of a request for one service.
-type result struct {
-	Server  string   `json:"server"`
-	ID      string   `json:"id,omitempty"`
-	Verdict *Verdict `json:"verdict,omitempty"`
-	Message string   `json:"message,omitempty"`
-	Error   *Error   `json:"error,omitempty"`
-}
-
 // results is the answer of whatever does something.
 type results struct {
 	OK      bool     `json:"ok"`
-	Results []result `json:"results,omitempty"`
+	Results []Result `json:"results,omitempty"`
 	Error   *Error   `json:"error,omitempty"` // nothing was done
 }
 
@@ -177,14 +168,14 @@ func arguments(p url.Values) (Args, *Error) {
 }
 
 // ask asks one service, and gives the HTTP status of what became of it.
-func ask(ctx context.Context, s Service, q Request) (result, int) {
-	one := result{Server: s.Server, ID: s.ID}
+func ask(ctx context.Context, s Service, q Request) (Result, int) {
+	one := Result{Server: s.Server, ID: s.ID}
 	a, err := s.Handler.Do(ctx, q)
 	if err != nil {
 		one.Error = toError(err)
 		return one, statusOf(one.Error)
 	}
-	one.Verdict, one.Message = a.Verdict, a.Message
+	one.Verdict, one.Message, one.Snapshots = a.Verdict, a.Message, a.Snapshots
 	swap := q.Do == DoRestart || q.Do == DoRollback
 	switch {
 	case !swap || a.Verdict != nil && a.Verdict.Verdict == Committed:

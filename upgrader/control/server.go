@@ -38,6 +38,7 @@ const (
 // Server answers clients of the control socket. It owns the socket.
 type Server struct {
 	handler  Handler
+	services func() []Service // of a fleet; nil: handler is the only one
 	dir      string
 	listener *net.UnixListener
 	info     fs.FileInfo // of the socket's path
@@ -218,6 +219,14 @@ func (s *Server) serve(ctx, asked context.Context, conn *net.UnixConn) {
 func (s *Server) answer(ctx context.Context, q Request, l *lines) reply {
 	q.Asked = AskedCommand
 	last := reply{Done: true}
+	services, e := s.chosen(ctx, q)
+	switch {
+	case e != nil:
+		last.Error = e
+		return last
+	case s.services != nil:
+		return s.answerFleet(ctx, q, services, l)
+	}
 	var err error
 	switch q.Do {
 	case DoStatus:

@@ -35,7 +35,7 @@ func TestCalls(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	want := Status{Version: 1, Name: "api", Pid: 7, Command: []string{}, Generations: []Generation{},
-		Claims: []Claim{{Name: "web", Lanes: []LaneInfo{}}}, Verdicts: []Verdict{verdict}}
+		Claims: []Claim{{Name: "web", Lanes: []LaneInfo{}}}, Verdicts: []Verdict{verdict}, Totals: Totals{Phases: []PhaseTotal{}}}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("status %+v, %v", s, err)
 	}

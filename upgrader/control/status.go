@@ -12,6 +12,9 @@ const StatusVersion = 1
 type Status struct {
 	Version     int          `json:"version"`            // StatusVersion
 	Name        string       `json:"name"`               // of the service
+	ID          string       `json:"id,omitempty"`       // as --id names it
+	Zone        string       `json:"zone,omitempty"`     // --zone
+	Type        string       `json:"type,omitempty"`     // --type
 	Command     []string     `json:"command"`            // what is wrapped
 	Pid         int          `json:"pid"`                // of the upgrader
 	State       string       `json:"state"`              // of the machine: down, starting, serving, swapping, preparing, probation, leaving, replacing, reverting, stopping, stopped
@@ -21,6 +24,7 @@ type Status struct {
 	Generations []Generation `json:"generations"`        // those with processes, by number; never null
 	Claims      []Claim      `json:"claims"`             // never null
 	Swaps       Counters     `json:"swaps"`              // since the upgrader started
+	Totals      Totals       `json:"totals"`             // of those swaps
 	Verdicts    []Verdict    `json:"verdicts"`           // the last 50, oldest first; never null
 	Parked      int          `json:"parked"`             // descriptors in the store
 	Restarts    int          `json:"restarts"`           // starts after the server died by itself
@@ -130,6 +134,7 @@ func (s *Status) fill() {
 	s.Generations = notNil(s.Generations)
 	s.Claims = notNil(s.Claims)
 	s.Verdicts = notNil(s.Verdicts)
+	s.Totals.Phases = notNil(s.Totals.Phases)
 	for i := range s.Claims {
 		if s.Claims[i].Lanes == nil {
 			// The handler's own slice is not written to: others may read it.

@@ -23,6 +23,7 @@ type Verdict struct {
 	Swap    int           `json:"swap"` // from 1; 0: none was begun
 	Verdict string        `json:"verdict"`
 	Reason  string        `json:"reason,omitempty"` // one line; empty when committed
+	Late    bool          `json:"late,omitempty"`   // because something took too long
 	Asked   string        `json:"asked"`
 	From    int           `json:"from"` // generation that served, 0: none
 	To      int           `json:"to"`   // generation that was to serve, 0: none was started
@@ -63,7 +64,8 @@ func ExitCode(v Verdict) int {
 type Event struct {
 	Time       time.Time     `json:"time"`
 	What       string        `json:"what"`
-	State      string        `json:"state"` // of the machine, then
+	Service    string        `json:"service,omitempty"` // of a fleet
+	State      string        `json:"state"`             // of the machine, then
 	Generation int           `json:"generation,omitempty"`
 	Pid        int           `json:"pid,omitempty"`
 	Message    string        `json:"message,omitempty"`

@@ -34,6 +34,23 @@ func Children() ([]Identity, error) {
 	return list, nil
 }
 
+// All are the running processes, ordered by age, this one not among them.
+func All() ([]Identity, error) {
+	everybody, err := lookAtAll()
+	if err != nil {
+		return nil, err
+	}
+	self := os.Getpid()
+	var list []Identity
+	for _, s := range everybody.stats {
+		if s.Pid != self && !s.zombie {
+			list = append(list, s.Identity)
+		}
+	}
+	slices.SortFunc(list, byAge)
+	return list, nil
+}
+
 // byAge orders processes by start time, then by pid.
 func byAge(a, b Identity) int {
 	if a.Start != b.Start {

@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,12 +16,13 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/upgrader/upgrader/integration/ledger"
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/shmbridge"
 )
 
@@ -33,6 +33,10 @@ func main() {
 	spoil := f.Bool("spoil", false, "spoil one record, then serve")
 	unmanaged := f.Bool("unmanaged", false, "never take the lease")
 	careless := f.Bool("careless", false, "leave without saving")
+	ready := f.Bool("ready", false, "say READY=1, and serve nobody before that was heard")
+	strict := f.Bool("strict", false, "take no segment that is in another schema")
+	migrate := f.Bool("migrate", false, "bring the segment into the schema that the environment names")
+	failing := f.String("failing", "", "with -migrate: write, then fail in this `TURN`")
 	check := f.Bool("check", false, "tell by the exit status whether the segment is sound")
 	hold := f.String("hold", "", "map `FILE` until TERM comes")
 	_ = f.Parse(os.Args[1:]) // exits by itself
@@ -42,9 +46,13 @@ func main() {
 	}
 	bridge, err := shmbridge.Attach()
 	fail(err)
-	l := &ledger{data: bridge.Bytes()}
+	l := ledger.New(bridge.Bytes())
 	if *check {
-		fail(l.check())
+		fail(l.Check())
+		return
+	}
+	if *migrate {
+		fail(migrateIn(l, *failing))
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -55,17 +63,50 @@ func main() {
 		fail(err)
 	}
 	if *scribble {
-		l.scribble()
+		l.Scribble()
 		fail(errors.New("scribbled"))
 	}
-	fail(l.recover())
+	fail(l.Recover())
+	if have := l.Schema(); *strict && have != 0 && have != *schema {
+		fail(fmt.Errorf("the segment is in schema %d, not %d", have, *schema))
+	}
+	l.SetSchema(*schema)
 	if *spoil {
-		l.store(l.slot(l.load(atCount))+inCheck, 1)
+		l.Spoil()
 	}
-	fail(l.serve(ctx, bridge))
+	if *ready {
+		fail(notify.Send("READY=1"))
+		fail(notify.Barrier(ctx))
+	}
+	fail(serve(ctx, l, bridge))
 	if lease != nil && !*careless {
-		fail(lease.Save(l.load(atSum)))
+		fail(lease.Save(l.Sum()))
 	}
+}
+
+// migrateIn brings the segment into the schema that UPGRADER_SCHEMA_TO names. A
+// copy from under a writer may be torn: it is not looked at closely.
+func migrateIn(l *ledger.Ledger, failing string) error {
+	turn := os.Getenv("UPGRADER_MIGRATION")
+	from, err1 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_FROM"), 10, 64)
+	to, err2 := strconv.ParseUint(os.Getenv("UPGRADER_SCHEMA_TO"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if have := l.Schema(); have != from {
+		return fmt.Errorf("the copy is in schema %d, not %d", have, from)
+	}
+	if turn == failing {
+		l.Scribble()
+		return fmt.Errorf("failing in the %s", turn)
+	}
+	if turn == "final" {
+		if err := l.Check(); err != nil {
+			return err
+		}
+	}
+	l.SetSchema(to)
+	return nil
 }
 
 func fail(err error) {
@@ -92,7 +133,7 @@ func holdFile(path string) error {
 }
 
 // serve answers until TERM comes.
-func (l *ledger) serve(ctx context.Context, bridge *shmbridge.Bridge) error {
+func serve(ctx context.Context, l *ledger.Ledger, bridge *shmbridge.Bridge) error {
 	if os.Getenv("LISTEN_FDS") != "1" {
 		return fmt.Errorf("LISTEN_FDS is %q: the segment's descriptors are no sockets", os.Getenv("LISTEN_FDS"))
 	}
@@ -100,37 +141,8 @@ func (l *ledger) serve(ctx context.Context, bridge *shmbridge.Bridge) error {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // one writer
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
-		client, err1 := strconv.ParseUint(r.FormValue("client"), 10, 64)
-		n, err2 := strconv.ParseUint(r.FormValue("n"), 10, 64)
-		if err := errors.Join(err1, err2); err != nil || client >= clients {
-			http.Error(w, fmt.Sprint(err, client), http.StatusBadRequest)
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if err := l.add(client, n); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-		}
-	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		s := l.state()
-		s.Found, s.Pid, s.Generation = bridge.Found().String(), os.Getpid(), os.Getenv(shmbridge.EnvGeneration)
-		if err := l.check(); err != nil {
-			s.Unsound = err.Error()
-		}
-		_ = json.NewEncoder(w).Encode(s) // the client left
-	})
-	mux.HandleFunc("POST /scribble", func(http.ResponseWriter, *http.Request) {
-		mu.Lock()
-		l.scribble()
-		fail(errors.New("scribbled while serving"))
-	})
-	server := &http.Server{Handler: mux}
+	handler := ledger.Handler(l, func(s *ledger.State) { s.Found = bridge.Found().String() })
+	server := &http.Server{Handler: handler}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// daemonEnv tells a start_server that it is the one in the background, and the
+// daemonEnv tells a process that it is the one in the background, and the
 // descriptor on which it says that it has come up.
-const daemonEnv = "UPGRADER_STARTER_DAEMON"
+const daemonEnv = "UPGRADER_BACKGROUND"
 
-// background is --daemonize: a process in a session of its own. The one that was
-// called returns when the addresses are claimed, or tells why they are not.
+// background is --daemon, and start_server's --daemonize: a process in a session
+// of its own. The one that was called returns when the other has come up, or
+// tells why it has not.
 type background struct{ up *os.File }
 
 // newBackground finds out which of the two this process is.
@@ -36,11 +37,12 @@ func newBackground() *background {
 
 func (d *background) inside() bool { return d.up != nil }
 
-// ready lets the one that was called return.
-func (d *background) ready() {
+// cameUp lets the one that was called return with that exit status.
+func (d *background) cameUp(code int) {
 	if d.up != nil {
-		_, _ = d.up.Write([]byte{1}) // it may have been killed
+		_, _ = d.up.Write([]byte{byte(code)}) // it may have been killed
 		_ = d.up.Close()
+		d.up = nil
 	}
 }
 
@@ -66,8 +68,12 @@ func (d *background) start() error {
 	if err != nil {
 		return fmt.Errorf("fork failed: %w", err)
 	}
-	if n, _ := io.ReadFull(r, make([]byte, 1)); n == 1 {
+	code := make([]byte, 1)
+	switch n, _ := io.ReadFull(r, code); { // it ended otherwise
+	case n == 1 && code[0] == 0:
 		return nil
+	case n == 1: // it has said why, and goes on with what did come up
+		return &exit{int(code[0]), nil}
 	}
 	err = c.Wait()
 	var failed *exec.ExitError
