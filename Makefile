@@ -34,6 +34,7 @@ build:
 
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -vE '/integration(/windows)?$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
+	$(RUN_TESTS) --packages=./listener/proxy -- -race -shuffle=on -timeout=10m -tags goroutines
 
 # Windows programs under wine, in a prefix that the tests make. Without wine
 # and mingw they skip.

@@ -122,7 +122,7 @@ func build(dir string, race bool) error {
 		flags = append(flags, "-race")
 		environment = append(os.Environ(), "CGO_ENABLED=1")
 	}
-	for _, pkg := range []string{"../cmd/upgrader", "./guest", "./flip", "./testdata/ledger", "./testdata/timers"} {
+	for _, pkg := range []string{"../cmd/upgrader", "./guest", "./flip", "./testdata/ledger", "./testdata/timers", "./testdata/sessions", "./testdata/parker"} {
 		c := exec.Command("go", append(flags, pkg)...)
 		c.Env = environment
 		if out, err := c.CombinedOutput(); err != nil {
@@ -136,4 +136,6 @@ func upgraderBinary() string { return filepath.Join(os.Getenv(binEnv), "upgrader
 func guestBinary() string    { return filepath.Join(os.Getenv(binEnv), "guest") }
 func flipBinary() string     { return filepath.Join(os.Getenv(binEnv), "flip") }
 func ledgerBinary() string   { return filepath.Join(os.Getenv(binEnv), "ledger") }
+func sessionsBinary() string { return filepath.Join(os.Getenv(binEnv), "sessions") }
+func parkerBinary() string   { return filepath.Join(os.Getenv(binEnv), "parker") }
 func timersBinary() string   { return filepath.Join(os.Getenv(binEnv), "timers") }

@@ -7,6 +7,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 packages=(
   nginx-light haproxy redis-server              # servers written in C
+  libnginx-mod-stream                           # nginx as a proxy, for the benchmark
   python3 python3-gunicorn gunicorn             # a pre-forking one
   puma                                          # and what is written in Ruby
   uwsgi-core uwsgi-plugin-python3

@@ -15,8 +15,17 @@ type statusReport struct {
 	Verdicts    []verdictReport    `json:"verdicts"`
 	Refusing    bool               `json:"refusing"`
 	Restarts    int                `json:"restarts"`
-	Message     string             `json:"message"`
-	Segment     struct {
+	Parked      int                `json:"parked"`
+	Proxies     []proxyReport      `json:"proxies"`
+	Store       struct {
+		Parked  int            `json:"parked"`
+		Max     int            `json:"max"`
+		Refused int            `json:"refused"`
+		Dropped int            `json:"dropped"`
+		Names   map[string]int `json:"names"`
+	} `json:"store"`
+	Message string `json:"message"`
+	Segment struct {
 		State      string `json:"state"`
 		Generation int    `json:"generation"`
 		Schema     uint64 `json:"schema"`
@@ -31,6 +40,25 @@ type generationReport struct {
 	State      string `json:"state"`
 	Executable string `json:"executable"`
 	Members    int    `json:"members"`
+}
+
+type proxyReport struct {
+	Address      string `json:"address"`
+	Backend      string `json:"backend"`
+	Policy       string `json:"policy"`
+	Connections  int    `json:"connections"`
+	Held         int    `json:"held"`
+	Accepted     int    `json:"accepted"`
+	Moved        int    `json:"moved"`
+	Resumed      int    `json:"resumed"`
+	Stayed       int    `json:"stayed"`
+	Unconfirmed  int    `json:"unconfirmed"`
+	InFlight     int    `json:"in_flight"`
+	Reset        int    `json:"reset"`
+	Replayed     int    `json:"replayed"`
+	AcceptFailed int    `json:"accept_failed"`
+	Idle         int    `json:"idle"`
+	BytesUp      int    `json:"bytes_up"`
 }
 
 type claimReport struct {

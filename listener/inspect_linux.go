@@ -16,3 +16,13 @@ func (l *laneSystem) isSteered() bool {
 
 func (l *laneSystem) inodeNumber() uint64  { return l.inode }
 func (l *laneSystem) cookieNumber() uint64 { return l.cookie }
+
+func (c *claimSystem) meets(sock Socket) bool {
+	at, ok := endpointOf(sock)
+	if !ok {
+		return false
+	}
+	c.set.mu.Lock()
+	defer c.set.mu.Unlock()
+	return c.at == at || c.at.overlaps(at)
+}

@@ -38,7 +38,7 @@ func ackEnviron(a *notify.Acks) []string {
 }
 
 // hearAcks takes an ack of a process of g for READY=1.
-func (s *Service) hearAcks(g *generation, a *notify.Acks) {
-	_ = a.Run(g.run, func(pid int) { s.heard(g, notify.Message{Pid: pid, Ready: true}) }) // it ends with g
-	_ = a.Close()                                                                         // its directory is ours
+func (s *Service) hearAcks(g *generation, first int, a *notify.Acks) {
+	_ = a.Run(g.run, func(pid int) { s.heard(g, first, notify.Message{Pid: pid, Ready: true}) }) // it ends with g
+	_ = a.Close()                                                                                // its directory is ours
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -24,6 +25,8 @@ type remembered struct {
 	Last        int                    `json:"last"`
 	Generations []rememberedGeneration `json:"generations"`
 	Lanes       listener.State         `json:"lanes"`
+	Private     map[string][]string    `json:"private,omitempty"` // by public address: what the server's binds of it became
+	Parked      []rememberedParked     `json:"parked,omitempty"`
 }
 
 type rememberedGeneration struct {
@@ -38,7 +41,7 @@ type rememberedGeneration struct {
 
 // remembered is the state as it is now.
 func (s *Service) remembered() remembered {
-	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State()}
+	r := remembered{Mark: s.mark, Notifies: s.notifies, Last: s.last, Lanes: s.set.State(), Private: s.proxies.privates(), Parked: s.parkedNow()}
 	for _, g := range s.generations {
 		if !g.begun {
 			continue
@@ -160,6 +163,11 @@ func (s *Service) adopt(old rememberedGeneration) *generation {
 		if t, err := tail.Attach(tail.Config{Path: s.stderrPath(g), To: s.config.Stderrs}, -1); err == nil {
 			g.tail = t
 		} // it wrote elsewhere: its lines are not known
+	}
+	s.proxies.lives.begin(g.number, g.main)
+	if n, err := s.notifySocket(g); err == nil { // by its path, it is heard again
+		g.notify = n
+		s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, old.Main.Pid, m) }) })
 	}
 	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
@@ -17,7 +18,9 @@ import (
 type armed struct {
 	launchedAs
 	order launch.Order
-	lent  []func() // give back what the order was lent
+	lanes []*listener.Lane
+	guest []dialect.Lane // what its environment tells of
+	lent  []func()       // give back what the order was lent
 	err   error
 }
 
@@ -72,6 +75,9 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 			a.release()
 		}
 	}()
+	if err := s.furnish(g, &a); err != nil {
+		return l, err
+	}
 	shim, err := s.fork(g, a.order)
 	if err != nil {
 		return l, err
@@ -148,16 +154,23 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 			order.Files = append(order.Files, launch.Passed{File: f, Number: n})
 		}
 	}
-	s.environment(g, order, guest, a.launchedAs)
-	if err := s.furnish(g, order, lanes); err != nil {
-		return err
-	}
-	if err := s.lend(g, order); err != nil {
-		return err
-	}
+	a.lanes, a.guest = lanes, guest
 	select {
 	case <-saved:
 	case <-s.run.Done():
 	}
 	return nil
+}
+
+// furnish adds what is known only when the predecessor is gone: what it
+// parked, its memory, and the environment that tells of all.
+func (s *Service) furnish(g *generation, a *armed) (err error) {
+	if a.guest, err = s.passParked(a, a.guest); err != nil {
+		return err
+	}
+	s.environment(g, &a.order, a.guest, a.launchedAs)
+	if err := s.equip(g, &a.order, a.lanes); err != nil {
+		return err
+	}
+	return s.lend(g, &a.order)
 }

@@ -75,6 +75,9 @@ type Config struct {
 	Intercept Intercept          // "": auto
 	Strategy  Strategy           // "": overlap
 
+	Proxies  []Proxied // addresses whose clients keep their connections
+	StoreMax int       // descriptors that the server may park with us; 0: none
+
 	Memory    *Memory    // the segment that generations share; nil: none
 	Section   *Section   // the section of Windows that they share; nil: none
 	Outsiders *Outsiders // processes of this very server that others start; nil: not looked for
@@ -142,7 +145,10 @@ type Labels struct {
 // Fleet is what the services of one process share. Whoever makes one runs its
 // reaper, and answers for all of them: a service of a fleet has no control
 // socket of its own.
-type Fleet struct{ Reaper *process.Reaper }
+type Fleet struct {
+	Reaper  *process.Reaper
+	Proxies int // of all the services: they divide the descriptors of the process
+}
 
 // User is who a server runs as.
 type User struct {
@@ -155,6 +161,7 @@ func Defaults() Config {
 	return Config{
 		Intercept: InterceptAuto, Strategy: Overlap, Ready: ready.Spec{Kind: ready.Auto},
 		ReadyTimeout: 60 * time.Second, Settle: 100 * time.Millisecond, SettleMax: time.Second, HoldMax: 2 * time.Minute,
+		StoreMax:   1024,
 		StopSignal: syscall.SIGTERM, StopTimeout: 10 * time.Second, DrainMax: 4, ReloadSig: syscall.SIGHUP,
 		Probation: 10 * time.Second, Canary: Canary{Step: 10 * time.Second}, HealthTimeout: 5 * time.Second,
 		Restart: RestartAlways, RetryMax: 3, RetryInterval: 5 * time.Second,
@@ -219,6 +226,15 @@ func (c *Config) check() error {
 	if err := c.Outsiders.check(c); err != nil {
 		return err
 	}
+	if c.Strategy == "" {
+		c.Strategy = Overlap
+	}
+	if c.StoreMax < 0 {
+		return usage("store-max must not be negative")
+	}
+	if err := c.checkProxies(); err != nil {
+		return err
+	}
 	if c.ReadyTimeout == 0 {
 		return usage("ready-timeout must be more than nothing")
 	}
@@ -254,14 +270,16 @@ func (c *Config) checkBeside() error {
 		return usage("warm needs the overlap strategy: the predecessor keeps running")
 	case c.Warm && c.Probation == 0:
 		return usage("warm needs a probation: the predecessor is kept until that ends")
-	case len(c.Canary.Steps) > 0 && exclusive:
+	case len(c.Proxies) > 0 && c.Warm:
+		return usage("warm does not go with proxy: a client's connection has one server at a time, and is moved to the successor")
+	case len(c.Canary.Steps) > 0 && (exclusive || len(c.Proxies) > 0):
 		return errCanary
 	}
 	return nil
 }
 
-// errCanary refuses a canary of an exclusive service.
-var errCanary = usage("a canary needs the overlap strategy: it runs beside its predecessor")
+// errCanary refuses a canary of an exclusive service, and of one behind a proxy.
+var errCanary = usage("a canary needs the overlap strategy, and no proxy: it runs beside its predecessor, and takes a share of new connections")
 
 // checkNumbers refuses descriptor numbers that cannot be.
 func (c *Config) checkNumbers() error {

@@ -53,10 +53,10 @@ func (f *flip) close() {
 }
 
 // hearFlip takes the byte for READY=1.
-func (s *Service) hearFlip(g *generation, f *flip) {
+func (s *Service) hearFlip(g *generation, first int, f *flip) {
 	b := make([]byte, 1)
 	if n, _ := f.ready.Read(b); n == 1 && b[0] == flipReady { // else it is gone, or does not use it
-		s.heard(g, notify.Message{Pid: g.main.Pid, Ready: true})
+		s.heard(g, first, notify.Message{Pid: first, Ready: true})
 	}
 }
 

@@ -135,6 +135,7 @@ func (g *generation) signal(sig syscall.Signal) error {
 func (s *Service) forget(g *generation) {
 	g.phase = phaseGone
 	s.disarm(g)
+	s.proxies.lives.end(g.number)
 	g.cancel()
 	g.recipe.release()
 	if g.tail != nil {

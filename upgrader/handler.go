@@ -85,6 +85,11 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 			st.Generations = append(st.Generations, info)
 		}
 		st.Segment = s.segmentStatus()
+		st.Proxies = s.proxyStatus()
+		st.Store = s.storeStatus()
+		if st.Store != nil {
+			st.Parked = st.Store.Parked
+		}
 		if st.Message == "" && s.serving != nil {
 			st.Message = s.serving.said
 		}
@@ -159,7 +164,7 @@ func (h handler) Do(ctx context.Context, r control.Request) (control.Answer, err
 func (s *Service) restart(ctx context.Context, r control.Request) (control.Answer, error) {
 	want := wanted{asked: r.Asked, back: r.Do == control.DoRollback}
 	if len(r.Args.Canary) > 0 {
-		if want.back || s.config.Strategy == Exclusive || s.config.Memory != nil {
+		if want.back || s.config.Strategy == Exclusive || s.config.Memory != nil || len(s.config.Proxies) > 0 {
 			return control.Answer{}, &control.Error{Code: control.CodeBadRequest, Message: errCanary.Error()}
 		}
 		c := Canary{Steps: r.Args.Canary, Step: s.config.Canary.Step}

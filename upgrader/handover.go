@@ -67,6 +67,8 @@ func (s *Service) wishHanding(asked string, caller chan<- control.Verdict) {
 	switch {
 	case s.state.ending():
 		answer(caller, control.Verdict{Verdict: control.Failed, Reason: "the upgrader is stopping", Asked: asked, Start: time.Now()})
+	case s.tied() != "":
+		answer(caller, control.Verdict{Verdict: control.Failed, Reason: s.tied(), Asked: asked, Start: time.Now()})
 	case s.handing == nil:
 		s.handing = &handing{asked: asked, callers: []chan<- control.Verdict{caller}}
 	case s.swap != nil && s.handing.begun:
@@ -74,6 +76,17 @@ func (s *Service) wishHanding(asked string, caller chan<- control.Verdict) {
 	default:
 		s.handing.callers = append(s.handing.callers, caller)
 	}
+}
+
+// tied says what ties the service to this process, "" if nothing does.
+func (s *Service) tied() string {
+	switch {
+	case len(s.config.Proxies) > 0:
+		return "the connections of a proxy end with the upgrader that holds them: there is no self-upgrade with --proxy"
+	case s.store != nil && len(s.store.List()) > 0:
+		return fmt.Sprintf("%d descriptors are parked with this upgrader, and cannot be handed to another one: a self-upgrade is possible when none is", len(s.store.List()))
+	}
+	return ""
 }
 
 // beginHanding starts the new upgrader beside us. From now to its verdict

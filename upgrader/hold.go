@@ -40,6 +40,7 @@ func (s *Service) holdTooLong() {
 		return
 	}
 	s.hold.refusing = true
+	s.refuseProxies()
 	if err := s.set.Refuse(); err != nil {
 		s.note(nil, "clients cannot be refused", err)
 		return

@@ -45,6 +45,8 @@ const (
 	EventStopped    = "stopped"     // it is over
 	EventWatchdog   = "watchdog"    // the server no longer says that it lives: it is aborted
 	EventStatus     = "status"      // the server said STATUS=
+	EventHeld       = "held"        // clients of a proxy wait for the successor of a generation
+	EventMoved      = "moved"       // clients of a proxy went on at a generation
 	EventSave       = "save"        // the predecessor was asked to save the segment and quit
 	EventConfirm    = "confirm"     // it is gone: what became of the segment
 	EventRestore    = "restore"     // a generation serves on the segment

@@ -54,6 +54,9 @@ func (s *Service) open() error {
 		s.spawn(func() { _ = s.reaper.Run(s.run) }) // it ends with run
 	}
 	s.set = listener.NewSet(listener.Config{Observe: s.laneEvent, Held: s.held})
+	if err := s.openStore(); err != nil {
+		return err
+	}
 	var found remembered
 	if in != nil {
 		err = s.succeed(in)
@@ -81,6 +84,7 @@ func (s *Service) open() error {
 	if err != nil {
 		return err
 	}
+	s.recall(found)
 	if s.serving != nil && len(found.Generations) == 0 && in == nil {
 		s.lendTo(s.serving)
 	}
@@ -102,6 +106,12 @@ func (s *Service) open() error {
 		}
 		s.claims = append(s.claims, c)
 		s.observe(Event{What: EventClaimed, Message: c.String()})
+	}
+	if err := s.openProxies(found.Private); err != nil {
+		return err
+	}
+	if s.serving != nil {
+		s.serveProxies(s.serving)
 	}
 	s.intercepts = s.config.Intercept == InterceptOn || s.config.Intercept == InterceptAuto && len(s.claims) == 0
 	if in != nil {

@@ -18,9 +18,9 @@ func pass(o *launch.Order, lane *listener.Lane, number int) (_ int, passed func(
 	return number, func() { _ = f.Close() }, nil // the lane has another
 }
 
-// furnish has nothing to add: descriptors are passed, and there is a notify
+// equip has nothing to add: descriptors are passed, and there is a notify
 // socket.
-func (s *Service) furnish(*generation, *launch.Order, []*listener.Lane) error { return nil }
+func (s *Service) equip(*generation, *launch.Order, []*listener.Lane) error { return nil }
 
 // group is the name of what holds the processes of g together: nothing that
 // has a name.

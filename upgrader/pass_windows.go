@@ -18,8 +18,8 @@ func pass(o *launch.Order, lane *listener.Lane, _ int) (number int, passed func(
 	return int(h), release, nil
 }
 
-// furnish adds what a server finds on Windows alone.
-func (s *Service) furnish(g *generation, o *launch.Order, lanes []*listener.Lane) error {
+// equip adds what a server finds on Windows alone.
+func (s *Service) equip(g *generation, o *launch.Order, lanes []*listener.Lane) error {
 	if err := s.readyEvent(g, o); err != nil {
 		return err
 	}

@@ -79,6 +79,8 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 		return nil
 	case s.streams(g) && s.set.Separate():
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
+	case s.proxies.plain(s.intercepts):
+		return s.probeBackends
 	case s.intercepts:
 		return nil
 	default:
@@ -114,14 +116,15 @@ func (s *Service) streams(g *generation) bool {
 }
 
 // heard is told each message of a process that wrote to the notify socket of
-// g. It runs in the goroutine that reads it.
-func (s *Service) heard(g *generation, m notify.Message) {
-	if !g.members.Has(m.Pid) {
+// g, whose first process is known by its pid. It runs in the goroutine that reads it.
+func (s *Service) heard(g *generation, first int, m notify.Message) {
+	if m.Pid != first && !g.members.Has(m.Pid) { // the first process may have ended since
 		_ = s.ask(g.run, func() {
 			s.note(g, "", fmt.Errorf("a message on its notify socket came from pid %d, which is not of this generation: ignored", m.Pid))
 		})
 		return
 	}
+	s.park(g, m)
 	_ = s.ask(g.run, func() { // a barrier behind it is answered when this is done
 		if m.Status != "" {
 			g.said = m.Status

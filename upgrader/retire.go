@@ -15,13 +15,21 @@ import (
 // as a whole at the deadline. then runs in the loop when nothing of it is left.
 func (s *Service) retire(g *generation, as phase, then func()) {
 	g.phase, g.then = as, then
+	s.proxies.lives.leave(g.number)
 	s.limitDraining()
 	began := time.Now()
 	delay := time.Duration(0)
 	if as == phaseDraining && s.config.RetireDelay != nil {
 		delay = s.config.RetireDelay()
 	}
+	heir := s.serving
 	s.spawn(func() {
+		switch {
+		case as == phaseLeaving:
+			s.drainProxies(g.grace, g)
+		case heir != nil && heir != g:
+			s.moveProxies(g.grace, heir)
+		}
 		if delay > 0 {
 			wait, cancel := context.WithTimeout(g.grace, delay)
 			<-wait.Done()
@@ -59,6 +67,11 @@ func (s *Service) settle(g *generation) (listener.Settled, error) {
 		return listener.Settled{}, nil
 	}
 	o := listener.SettleOptions{Quiet: s.config.Settle, Max: s.config.SettleMax, Inodes: g.members.Inodes}
+	if len(s.proxies.all) > 0 && len(s.claims) == 0 {
+		// The proxies know what is in flight. A held client whose server has got nothing but a PROXY
+		// header would look like a question without an answer.
+		o.Inodes = nil
+	}
 	settled, err := s.set.Settle(g.grace, g.number, o)
 	if err != nil && g.grace.Err() == nil { // what is in flight cannot be seen here: what waits can
 		o.Inodes = nil
@@ -119,6 +132,7 @@ func (s *Service) kill(g *generation, then func()) {
 		g.then = then
 	}
 	g.phase = phaseDying
+	s.proxies.lives.leave(g.number)
 	g.hurry()
 	if !g.begun { // it waited for its turn
 		s.gone(g)
@@ -180,6 +194,7 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 	if g.child != nil {
 		<-g.exited // its status is known before it is gone
 	}
+	s.heardOut(g)
 	s.memoryEnded(m, g, quit)
 	s.tell(func() { s.gone(g) })
 }
@@ -272,6 +287,8 @@ func (s *Service) stop(reason error) {
 		s.handing.stop()
 	}
 	if s.state == Stopping {
+		s.proxies.hurried = true
+		s.checkStopped()
 		for _, g := range s.generations {
 			s.kill(g, nil)
 			if g.immortal {
@@ -286,6 +303,7 @@ func (s *Service) stop(reason error) {
 	s.result.Reason = reason
 	s.move(StopAsked)
 	s.observe(Event{What: EventStopping, Err: reason})
+	s.finishProxies()
 	switch w := s.swap; {
 	case w == nil:
 	case w.reason != "": // committed, it may be, but that is being undone
@@ -330,7 +348,7 @@ func (s *Service) hastenDrain(g *generation) {
 
 // checkStopped ends the full stop when nothing is left.
 func (s *Service) checkStopped() {
-	if s.state == Stopping && len(s.generations) == 0 {
+	if s.state == Stopping && len(s.generations) == 0 && s.proxies.heardOut(s) {
 		s.move(AllGone)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
@@ -59,6 +60,11 @@ type Service struct {
 
 	memory  *memory // nil: no segment is shared
 	section section // that is kept; none: there is none, or not yet
+	proxies proxies
+	store   *notify.Store // what the server parks; nil: nothing can be
+	refused int           // descriptors that could not be parked
+	dropped int           // parked ones whose other end is gone
+	saveDue bool          // save will be called
 
 	failures int         // starts in a row that failed
 	again    again       // a swap that failed and is to be tried again
@@ -199,6 +205,8 @@ func (s *Service) close() {
 	s.fallback.release()
 	s.current.release()
 	s.previous.release()
+	s.closeProxies()
+	s.closeStore()
 	s.closeMemory()
 	s.section.release()
 	switch {
@@ -311,6 +319,9 @@ func (s *Service) promote(g *generation) {
 	case Starting:
 		s.crashOver(control.Committed, g)
 		s.commit(g)
+	}
+	if before != Swapping { // else those of the predecessor move first
+		s.serveProxies(g)
 	}
 	if g.recipe.served { // it ran before: what its successors do was learned from others
 		s.notifies = g.recipe.notifies

@@ -190,6 +190,9 @@ func (s *Service) environment(g *generation, o *launch.Order, lanes []dialect.La
 		"UPGRADER_MARK="+s.mark)
 	if l.notify != nil {
 		set = append(set, "NOTIFY_SOCKET="+l.notify.Path())
+		if s.store != nil {
+			set = append(set, "FDSTORE="+strconv.Itoa(s.config.StoreMax))
+		}
 	}
 	set = append(set, ackEnviron(l.acks)...)
 	watched, pids := s.config.watchdogEnviron()
@@ -226,6 +229,7 @@ func (s *Service) stderrPath(g *generation) string {
 // launched is told when g runs its command.
 func (s *Service) launched(g *generation, l launchedAs) {
 	g.child, g.main, g.members, g.tail, g.notify = l.child, l.main, l.members, l.tail, l.notify
+	s.proxies.lives.begin(g.number, g.main)
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
 		select {
@@ -249,13 +253,13 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		})
 	})
 	if l.notify != nil {
-		s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+		s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, l.child.Pid, m) }) })
 	}
 	if g.flip = l.flip; g.flip != nil {
-		s.spawn(func() { s.hearFlip(g, l.flip) })
+		s.spawn(func() { s.hearFlip(g, l.child.Pid, l.flip) })
 	}
 	if l.acks != nil {
-		s.spawn(func() { s.hearAcks(g, l.acks) })
+		s.spawn(func() { s.hearAcks(g, l.child.Pid, l.acks) })
 	}
 	if l.filter {
 		g.calls, g.learns = l.child.Notify, l.learns
@@ -290,6 +294,7 @@ func (s *Service) followed(g *generation) bool {
 func (s *Service) follow(g *generation, main process.Identity) {
 	g.main, g.status, g.follows, g.exe = main, nil, true, process.Exe{}
 	g.members.SetLeader(main)
+	s.proxies.lives.begin(g.number, main)
 	s.save()
 	s.writeStatusFile()
 	s.watch(g, main)

@@ -290,7 +290,7 @@ func (s *Service) attend(g *generation, old *handedGeneration, in *inheritance) 
 			s.note(g, "its notify socket is not read any more", err)
 		} else {
 			g.notify = n
-			s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, m) }) })
+			s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, g.main.Pid, m) }) })
 		}
 	}
 	if g.calls = in.calls[g.number]; g.calls != nil {
@@ -298,7 +298,7 @@ func (s *Service) attend(g *generation, old *handedGeneration, in *inheritance) 
 	}
 	if g.flip = in.flips[g.number]; g.flip != nil && g.flip.ready != nil {
 		f := g.flip
-		s.spawn(func() { s.hearFlip(g, f) })
+		s.spawn(func() { s.hearFlip(g, g.main.Pid, f) })
 	}
 	s.watch(g, g.main)
 	switch {

@@ -67,7 +67,11 @@ type binder struct {
 
 // Bind gives the lane that takes the place of the socket.
 func (b *binder) Bind(r intercept.Request) (intercept.Injection, error) {
-	lane, err := b.s.set.Bind(b.g.number, r.Socket)
+	sock, err := b.s.takesOver(r.Socket)
+	if err != nil {
+		return intercept.Injection{}, err
+	}
+	lane, err := b.s.set.Bind(b.g.number, sock)
 	if err != nil {
 		return intercept.Injection{}, err
 	}

@@ -102,7 +102,7 @@ var ofOne = map[string]bool{
 }
 
 // commaLists are flags whose value is a list of words: a YAML list will do.
-var commaLists = map[string]bool{"dialect": true, "canary": true}
+var commaLists = map[string]bool{"dialect": true, "canary": true, "proxy-trusted": true}
 
 // restartKeys are the keys of RestartConfig, as servers' own configuration
 // files have them: which flag each is, and the unit of a bare number.

@@ -26,6 +26,7 @@ type flags struct {
 	config upgrader.Config
 
 	listen                               []string
+	proxy                                proxyFlags
 	intercept, strategy, stderr, restart string
 	shm, onUnsaved                       string
 	memory                               upgrader.Memory
@@ -50,6 +51,8 @@ func (f *flags) register(set *pflag.FlagSet) {
 	*c = upgrader.Defaults()
 	set.SortFlags = false
 	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
+	f.proxy.register(set)
+	set.IntVar(&c.StoreMax, "store-max", c.StoreMax, "`N` descriptors that the server may park for its successor (FDSTORE=1 on NOTIFY_SOCKET); 0: none")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")
 	set.StringVar(&f.strategy, "strategy", "", "`overlap|exclusive`: start the successor beside its predecessor, or after it (default overlap; exclusive with --shm and --profile nfshm)")
 	set.StringVar(&f.shm, "shm", "", "share memory among generations, `SPEC`: memfd:NAME,size=256M, posix:/NAME, sysv:0x100d0a01, file:PATH")
@@ -127,6 +130,9 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 		return c, err
 	}
 	if err := f.parseMemory(&c); err != nil {
+		return c, err
+	}
+	if c.Proxies, err = f.proxy.parse(); err != nil {
 		return c, err
 	}
 	if c.Restart, err = oneOf("restart", f.restart, upgrader.RestartAlways, upgrader.RestartOnFailure, upgrader.RestartNever); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/fleet"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -209,15 +210,21 @@ func (c *configFile) locate(err error, sections ...section) error {
 func (c *configFile) clashes(services []upgrader.Config) (errs []error) {
 	by := map[string]string{}
 	for _, s := range services {
-		for _, a := range s.Listen {
+		claim := func(flag string, a listener.Address) {
 			if a.Network != "unix" && a.Port == 0 {
-				continue
+				return
 			}
 			if other, taken := by[a.String()]; taken && other != s.Name {
-				line := c.services[s.Name].flags["listen"].line
+				line := c.services[s.Name].flags[flag].line
 				errs = append(errs, &lineError{c.path, line, fmt.Errorf("%s is claimed by %s too: give one of them another address", a, other)})
 			}
 			by[a.String()] = s.Name
+		}
+		for _, a := range s.Listen {
+			claim("listen", a)
+		}
+		for _, p := range s.Proxies {
+			claim("proxy", p.Public)
 		}
 	}
 	return errs

@@ -40,7 +40,7 @@ func describe(ctx context.Context) machine {
 		m.load = strings.Join(strings.Fields(string(text))[:3], " ")
 	}
 	number := regexp.MustCompile(`\d+(\.\d+)+`)
-	for _, peer := range [][]string{{"nginx", "-v"}, {"start_server", "--version"}, {"tini", "--version"}, {"dumb-init", "--version"}} {
+	for _, peer := range [][]string{{"nginx", "-v"}, {"haproxy", "-v"}, {"start_server", "--version"}, {"tini", "--version"}, {"dumb-init", "--version"}} {
 		text, err := exec.CommandContext(ctx, peer[0], peer[1:]...).CombinedOutput()
 		version := string(number.Find(text))
 		if err != nil && version == "" {

@@ -28,6 +28,7 @@ func scenarios() []scenario {
 		{"start-up", measureStartUp},
 		{"memory", measureMemory},
 		{"calls", measureCalls},
+		{"proxy", measureProxy},
 		{"segment", measureSegment},
 	}
 }
@@ -47,6 +48,7 @@ const (
 	orderEnv     = "BENCH_ORDER"
 	roleScenario = "scenario"
 	roleCalls    = "calls"
+	roleOrigin   = "origin"
 )
 
 // order is what a process in a role is to do.
@@ -56,7 +58,8 @@ type order struct {
 	Amounts  amounts
 	Isolated bool // in a network namespace of its own
 
-	Address, Result string // of roleCalls
+	Address string // of roleCalls and roleOrigin
+	Result  string // of roleCalls
 }
 
 func inRole(role string) int {
@@ -68,6 +71,8 @@ func inRole(role string) int {
 			err = inside(o)
 		case roleCalls:
 			err = timeCalls(o)
+		case roleOrigin:
+			err = serveOrigin(o)
 		default:
 			err = fmt.Errorf("no such role: %s", role)
 		}

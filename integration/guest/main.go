@@ -32,6 +32,7 @@ type options struct {
 	dieAtTerm bool
 	ignore    bool
 	unlink    bool
+	once      string
 
 	flood      int
 	closeStdin bool
@@ -66,6 +67,7 @@ func main() {
 	f.IntVar(&o.beats, "beats", 0, "say WATCHDOG=1 so many times, twice as often as WATCHDOG_USEC asks; negative: without end")
 	f.DurationVar(&o.drain, "drain", 2*time.Second, "how long established line sessions are served after TERM; negative: until their clients end them")
 	f.BoolVar(&o.exitNow, "exit-now", false, "exit at once with -exit-code")
+	f.StringVar(&o.once, "once", "", "-exit-now counts only for who makes `FILE`")
 	f.DurationVar(&o.exitAfter, "exit-after", 0, "exit so long after the start, with -exit-code")
 	f.DurationVar(&o.hangAfter, "hang-after", 0, "stand still so long after the start, as if stuck (SIGSTOP)")
 	f.IntVar(&o.exitCode, "exit-code", 0, "status of every exit of its own")
@@ -94,12 +96,26 @@ func main() {
 	os.Exit(o.exitCode)
 }
 
+// first reports whether this is the first process to come here with path; ""
+// counts for all.
+func first(path string) bool {
+	if path == "" {
+		return true
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	_ = f.Close() // it stays empty
+	return true
+}
+
 // run is the life of the guest. It may also exit by itself.
 func run(o options) error {
 	if o.say != "" {
 		return say(o.to, o.say)
 	}
-	if o.exitNow {
+	if o.exitNow && first(o.once) {
 		fmt.Fprintf(os.Stderr, "guest: leaving at once with %d\n", o.exitCode)
 		os.Exit(o.exitCode)
 	}

@@ -55,15 +55,27 @@ func Unpark(name string) error {
 
 // Barrier waits until everything that was sent before it has been handled.
 func Barrier(ctx context.Context) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return ErrNobody
+	}
+	return barrier(ctx, path)
+}
+
+// Flush waits until everything that lies in the queue has been handled: senders that are gone by now may
+// have left something there. Run must be running.
+func (s *Socket) Flush(ctx context.Context) error { return barrier(ctx, s.path) }
+
+func barrier(ctx context.Context, path string) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("notify: barrier: %w", err)
 	}
 	defer r.Close()
-	err = Send("BARRIER=1", w)
+	err = send(path, "BARRIER=1", []syscall.Conn{w})
 	_ = w.Close() // nothing was written; the receiver has the only other one
 	if err != nil {
-		return err
+		return fmt.Errorf("notify: barrier: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })()
 	if _, err := r.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {

@@ -22,7 +22,10 @@ type StoreConfig struct {
 // Entry is one parked descriptor.
 type Entry struct {
 	Name string
-	Poll bool     // it is dropped when its other end is gone
+	Poll bool // it is dropped when its other end is gone
+
+	Dev, Ino uint64 // what it is: of a socket, a memfd or a file, they are nobody else's while it is open
+
 	File *os.File // set where it says so
 }
 
@@ -112,6 +115,10 @@ func (s *Store) add(name string, poll bool, f *os.File) error {
 	}
 	s.last++
 	e := entry{Entry: Entry{Name: name, Poll: poll, File: f}, id: s.last}
+	var err error
+	if e.Dev, e.Ino, err = Inode(f); err != nil {
+		return fmt.Errorf("notify: park %s: %w", name, err)
+	}
 	if poll {
 		watched, err := s.hangups.add(f, e.id)
 		if err != nil {

@@ -100,6 +100,16 @@ func with(f syscall.Conn, do func(fd int)) error {
 	return raw.Control(func(fd uintptr) { do(int(fd)) })
 }
 
+// Inode tells what f is: fstat(2).
+func Inode(f syscall.Conn) (dev, ino uint64, err error) {
+	var st unix.Stat_t
+	var result error
+	if err := with(f, func(fd int) { result = os.NewSyscallError("fstat", unix.Fstat(fd, &st)) }); err != nil {
+		return 0, 0, err
+	}
+	return uint64(st.Dev), st.Ino, result
+}
+
 // duplicate gives another descriptor of the same description.
 func duplicate(f syscall.Conn) (*os.File, error) {
 	var fd int

@@ -2,7 +2,10 @@
 
 package notify
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 type hangups struct{}
 
@@ -13,6 +16,9 @@ func (*hangups) add(*os.File, int32) (bool, error) { return false, errUnsupporte
 func (*hangups) remove(*os.File) {}
 
 func (*hangups) close() error { return nil }
+
+// Inode is not supported on this system.
+func Inode(syscall.Conn) (dev, ino uint64, err error) { return 0, 0, errUnsupported }
 
 func duplicate(*os.File) (*os.File, error) { return nil, errUnsupported }
 

@@ -84,7 +84,7 @@ type HeaderIn struct {
 
 // Config of a Proxy. The zero value of each field is sound; Public is required.
 type Config struct {
-	Public   net.Listener // taken: closed by Run
+	Public   net.Listener // taken: closed by Run. On Linux what it accepts, and what Backend.Dial gives, are sockets
 	Policy   Policy
 	InFlight InFlight
 	// Departed says whether a generation is gone or going, without waiting. It is asked when a server

@@ -1,9 +1,6 @@
 package proxy
 
-import (
-	"io"
-	"time"
-)
+import "io"
 
 // legEnded decides what the server's end of g means: io.EOF in good order, anything else a reset.
 // decided is false when the session goes on in the other direction.
@@ -26,8 +23,7 @@ func (s *session) legEnded(g *leg, err error) (f fate, decided bool) {
 		gone = false // a tunnel ends with its server
 	}
 	switch {
-	case finished && clean:
-		_ = s.client.end() // closed with the session
+	case finished && clean: // the client's connection is closed with the session
 		return over, true
 	case finished, !gone && !clean:
 		s.reset()
@@ -109,22 +105,4 @@ func (s *session) again(g *leg) fate {
 	s.p.count.replayed.Add(1)
 	s.p.config.Observe(Event{Kind: Replayed, Session: s.id, Generation: g.generation})
 	return parked
-}
-
-// unhook takes g from the session, closes it, and joins the up pump. What that had not sent is carry.
-func (s *session) unhook(g *leg) {
-	s.mu.Lock()
-	s.leg = nil
-	stopped, pumping := s.stopped, s.pumping
-	if pumping {
-		_ = s.client.SetReadDeadline(past) // closed: the pump sees that
-	}
-	s.mu.Unlock()
-	g.abort()
-	if pumping {
-		<-stopped
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_ = s.client.SetReadDeadline(time.Time{}) // closed: the next read sees that
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"time"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -35,8 +33,14 @@ func (o origin) format() ([]byte, error) {
 	return b, nil
 }
 
+// ends of a connection.
+type ends interface {
+	RemoteAddr() net.Addr
+	LocalAddr() net.Addr
+}
+
 // newOrigin takes what a header said; nil: there was none.
-func newOrigin(c net.Conn, h *proxyproto.Header) (origin, error) {
+func newOrigin(c ends, h *proxyproto.Header) (origin, error) {
 	o := origin{source: c.RemoteAddr(), destination: c.LocalAddr()}
 	identified := false
 	if h != nil {
@@ -66,48 +70,6 @@ func newOrigin(c net.Conn, h *proxyproto.Header) (origin, error) {
 		o.tlvs = append(o.tlvs, proxyproto.TLV{Type: proxyproto.PP2_TYPE_UNIQUE_ID, Value: []byte(hex.EncodeToString(id[:]))})
 	}
 	return o, nil
-}
-
-// readHeader reads what c may or must send first. rest is what was read past it.
-func readHeader(c net.Conn, in HeaderIn) (h *proxyproto.Header, rest []byte, err error) {
-	if in.Mode == HeaderOff {
-		return nil, nil, nil
-	}
-	if !in.trusts(c.RemoteAddr()) {
-		if in.Mode == HeaderOptional {
-			return nil, nil, nil
-		}
-		return nil, nil, errors.New("proxy: header in: not a trusted address")
-	}
-	if err := c.SetReadDeadline(time.Now().Add(in.Timeout)); err != nil {
-		return nil, nil, fmt.Errorf("proxy: header in: %w", err)
-	}
-	counted := &countingReader{reader: c}
-	r := bufio.NewReaderSize(counted, 512)
-	h, err = parseHeader(r)
-	untouched := counted.n == r.Buffered() // nothing was taken from what was read
-	if in.Mode == HeaderOptional && untouched && (errors.Is(err, proxyproto.ErrNoProxyProtocol) || timeout(err)) {
-		err = nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("proxy: header in: %w", err)
-	}
-	if n := r.Buffered(); n > 0 {
-		b, _ := r.Peek(n) // they are there
-		rest = append(rest, b...)
-	}
-	return h, rest, nil
-}
-
-type countingReader struct {
-	reader io.Reader
-	n      int
-}
-
-func (c *countingReader) Read(b []byte) (int, error) {
-	n, err := c.reader.Read(b)
-	c.n += n
-	return n, err
 }
 
 func parseHeader(r *bufio.Reader) (*proxyproto.Header, error) {

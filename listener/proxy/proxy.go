@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Proxy accepts clients and connects each to the serving generation. New makes one, Run runs it; all
@@ -33,6 +30,7 @@ type Proxy struct {
 
 	target atomic.Pointer[target]
 	group  sync.WaitGroup
+	plane  plane
 }
 
 // target is where sessions without a leg go.
@@ -71,10 +69,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.each((*session).kill)
 	})
 	defer unwatch()
-	if p.config.Idle > 0 {
-		p.group.Go(p.sweep)
+	if err := p.startPlane(); err != nil {
+		p.closePublic()
+		return err
 	}
-	err := p.accept()
+	err := p.acceptAll()
 	p.mu.Lock()
 	finishing := p.finishing
 	p.mu.Unlock()
@@ -99,79 +98,16 @@ func (p *Proxy) closePublic() {
 	defer p.mu.Unlock()
 	if !p.closed {
 		p.closed = true
+		p.plane.closePublic()
 		_ = p.config.Public.Close() // nothing can be done about it
-	}
-}
-
-// accept until the listener is closed. A lack of descriptors or memory passes: the clients wait in the queue.
-func (p *Proxy) accept() error {
-	const least, most = 5 * time.Millisecond, time.Second
-	pause := least
-	for {
-		if p.room != nil {
-			select {
-			case p.room <- struct{}{}:
-			case <-p.ctx.Done():
-				return nil
-			}
-		}
-		c, err := p.config.Public.Accept()
-		if err == nil {
-			pause = least
-			p.begin(c)
-			continue
-		}
-		p.leaveRoom()
-		if errors.Is(err, net.ErrClosed) || p.ctx.Err() != nil {
-			return nil
-		}
-		if !passing(err) {
-			return fmt.Errorf("proxy: accept: %w", err)
-		}
-		p.count.acceptError.Add(1)
-		p.config.Observe(Event{Kind: AcceptFailed, Err: err})
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-p.ctx.Done():
-			timer.Stop()
-			return nil
-		}
-		pause = min(pause*2, most)
 	}
 }
 
 func (p *Proxy) leaveRoom() {
 	if p.room != nil {
 		<-p.room
+		p.plane.hasRoom()
 	}
-}
-
-// begin a session, unless clients are refused.
-func (p *Proxy) begin(c net.Conn) {
-	p.count.accepted.Add(1)
-	s := &session{p: p, client: newLink(c), wake: make(chan struct{}, 1)}
-	s.touch()
-	if p.config.Policy == PolicyHTTP1 {
-		s.http = newExchange()
-	}
-	p.mu.Lock()
-	if p.refusing || p.finishing || p.ctx.Err() != nil {
-		p.mu.Unlock()
-		p.count.reset.Add(1)
-		s.client.abort()
-		p.leaveRoom()
-		return
-	}
-	p.lastID++
-	s.id, s.held = p.lastID, p.held
-	p.sessions[s.id] = s
-	p.count.sessions.Add(1)
-	p.mu.Unlock()
-	p.group.Go(func() {
-		defer p.forget(s)
-		s.run()
-	})
 }
 
 func (p *Proxy) forget(s *session) {
@@ -200,21 +136,5 @@ func (p *Proxy) each(f func(*session)) {
 	defer p.mu.Unlock()
 	for _, s := range p.sessions {
 		f(s)
-	}
-}
-
-// sweep ends idle sessions.
-func (p *Proxy) sweep() {
-	every := min(max(p.config.Idle/4, time.Millisecond), time.Second)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-tick.C:
-			before := time.Now().Add(-p.config.Idle).UnixNano()
-			p.each(func(s *session) { s.expire(before) })
-		}
 	}
 }

@@ -75,6 +75,10 @@ func (x *exposition) add(s Service, st Status, now time.Time) {
 	x.totals(st, labels)
 	x.family("upgrader_restarts_total", "counter", "Starts after the server died by itself.").add(float64(st.Restarts), labels()...)
 	x.family("upgrader_parked_descriptors", "gauge", "Descriptors in the store.").add(float64(st.Parked), labels()...)
+	x.addStore(st, labels)
+	for _, p := range st.Proxies {
+		x.addProxy(p, labels)
+	}
 	states := x.family("upgrader_generations", "gauge", "Generations with processes, by their state.")
 	count := map[string]int{}
 	for _, g := range st.Generations {

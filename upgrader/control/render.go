@@ -33,7 +33,11 @@ func Render(w io.Writer, s Status, now time.Time) error {
 		pairs.row("restarts", fmt.Sprint(s.Restarts))
 	}
 	if s.Parked > 0 {
-		pairs.row("parked", count(s.Parked, "descriptor"))
+		parked := count(s.Parked, "descriptor")
+		if s.Store != nil {
+			parked += fmt.Sprintf(" of at most %d, %d refused, %d dropped", s.Store.Max, s.Store.Refused, s.Store.Dropped)
+		}
+		pairs.row("parked", parked)
 	}
 	pairs.end()
 
@@ -62,6 +66,14 @@ func Render(w io.Writer, s Status, now time.Time) error {
 				}
 			}
 			t.row(c.Name, c.Address, strings.Join(lanes, ", "))
+		}
+		t.end()
+	}
+	if len(s.Proxies) > 0 {
+		t := table(&b, "PROXY", "BACKEND", "POLICY", "CONNECTIONS", "HELD", "ACCEPTED", "MOVED", "RESUMED", "IN FLIGHT", "RESET")
+		for _, p := range s.Proxies {
+			t.row(p.Address, p.Backend, p.Policy, fmt.Sprint(p.Connections), fmt.Sprint(p.Held), fmt.Sprint(p.Accepted),
+				fmt.Sprint(p.Moved), fmt.Sprint(p.Resumed), fmt.Sprint(p.InFlight), fmt.Sprint(p.Reset))
 		}
 		t.end()
 	}

@@ -30,6 +30,8 @@ type Status struct {
 	Restarts    int          `json:"restarts"`           // starts after the server died by itself
 	Refusing    bool         `json:"refusing,omitempty"` // nobody served for too long: clients are refused
 	Segment     *Segment     `json:"segment,omitempty"`  // that generations share; null: none
+	Proxies     []Proxy      `json:"proxies,omitempty"`  // addresses whose clients keep their connections
+	Store       *Store       `json:"store,omitempty"`    // what the server parked; null: nothing can be
 	Message     string       `json:"message,omitempty"`  // what the server said last (STATUS=), or why nothing runs
 }
 
@@ -81,6 +83,40 @@ type LaneInfo struct {
 	Share      int    `json:"share,omitempty"`  // percentage of new connections of a shared one
 	Queue      int    `json:"queue"`            // connections that nobody accepted yet, -1: not known
 	Cookie     uint64 `json:"cookie,omitempty"` // SO_COOKIE
+}
+
+// Proxy is an address on which the upgrader accepts the clients itself. What
+// is counted is counted since it started.
+type Proxy struct {
+	Address       string `json:"address"`
+	Backend       string `json:"backend"` // an address, or intercepted
+	Policy        string `json:"policy"`
+	Connections   int64  `json:"connections"`    // clients that are connected now
+	Held          int64  `json:"held"`           // of them without a server
+	Accepted      int64  `json:"accepted"`       // clients
+	Moved         int64  `json:"moved"`          // connections that went from a living server to its successor
+	Resumed       int64  `json:"resumed"`        // connections that went on after their server was gone
+	Stayed        int64  `json:"stayed"`         // times that a connection was not moved in time
+	Unconfirmed   int64  `json:"unconfirmed"`    // moves without the predecessor's own end of the connection
+	InFlight      int64  `json:"in_flight"`      // connections whose server was lost with bytes in flight
+	Reset         int64  `json:"reset"`          // clients that we reset
+	Replayed      int64  `json:"replayed"`       // safe HTTP requests that were sent again
+	NotUnderstood int64  `json:"not_understood"` // connections whose HTTP was not understood
+	DialFailed    int64  `json:"dial_failed"`    // attempts to connect to the server
+	AcceptFailed  int64  `json:"accept_failed"`  // times that no client could be accepted
+	Rejected      int64  `json:"rejected"`       // PROXY headers of clients
+	Idle          int64  `json:"idle"`           // connections that were ended because nothing moved
+	BytesUp       int64  `json:"bytes_up"`       // from clients
+	BytesDown     int64  `json:"bytes_down"`     // to clients
+}
+
+// Store is what the server parked with the upgrader.
+type Store struct {
+	Parked  int            `json:"parked"`  // descriptors
+	Max     int            `json:"max"`     // as many as there may be
+	Refused int            `json:"refused"` // descriptors that could not be parked
+	Dropped int            `json:"dropped"` // descriptors whose other end is gone
+	Names   map[string]int `json:"names"`   // how many under each name; of many names the first 100
 }
 
 // Counters count verdicts.

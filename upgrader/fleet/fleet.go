@@ -120,6 +120,10 @@ func (f *Fleet) check() error {
 	if len(f.config.Services) == 0 {
 		return fmt.Errorf("%w: no service", upgrader.ErrUsage)
 	}
+	shared := &upgrader.Fleet{Reaper: f.reaper}
+	for _, c := range f.config.Services {
+		shared.Proxies += len(c.Proxies)
+	}
 	seen := map[string]bool{}
 	for _, c := range f.config.Services {
 		if err := state.CheckName(c.Name); err != nil {
@@ -129,7 +133,7 @@ func (f *Fleet) check() error {
 			return fmt.Errorf("%w: there are two services called %s", upgrader.ErrUsage, c.Name)
 		}
 		seen[c.Name] = true
-		c.Fleet = &upgrader.Fleet{Reaper: f.reaper}
+		c.Fleet = shared
 		c.StateDir = ServiceDir(f.config.StateDir, c.Name)
 		c.Self, c.NoSelf = nil, control.NoSelfOfFleet
 		if err := c.Check(); err != nil {

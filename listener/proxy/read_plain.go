@@ -1,3 +1,5 @@
+//go:build !linux || goroutines
+
 package proxy
 
 import "net"

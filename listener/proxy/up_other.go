@@ -1,20 +1,10 @@
+//go:build !linux || goroutines
+
 package proxy
 
 import (
 	"io"
 	"time"
-)
-
-// upEnd is why the up pump stopped.
-type upEnd int
-
-const (
-	upNone   upEnd = iota // it never ran on this leg
-	upPaused              // asked to
-	upOwed                // HTTP: the next request waits for the response of the last
-	upEOF                 // the client has ended its direction
-	upLost                // the client's connection is broken
-	upBroken              // the server's is: what was not sent is carry
 )
 
 // startUpLocked starts the up pump unless there is a reason not to.

@@ -1,50 +1,24 @@
+//go:build !linux || goroutines
+
 package proxy
 
 import (
 	"context"
 	"errors"
-	"sync"
+	"net"
 	"sync/atomic"
 	"time"
 )
 
-// session is one client. Its owner is the goroutine of run, which also moves the server's bytes; the
-// up pump, a second goroutine, moves the client's. Others reach them by interrupting their reads.
-//
-// Lock order: Proxy.mu, session.mu, operation.mu.
+// session of goroutines: its owner is that of run, which also moves the server's bytes; the up pump, a
+// second one, moves the client's. Others reach them by interrupting their reads.
 type session struct {
-	p      *Proxy
-	id     uint64
-	client *link
-	greet  []byte        // PROXY header, the first bytes of every leg; nil: none
-	http   *exchange     // nil: bytes are just bytes
-	wake   chan struct{} // one slot: something changed, for an owner that does not read
-	last   atomic.Int64  // when something moved, in ns since 1970
-
-	sent     atomic.Uint64 // transfers to a server
-	answered atomic.Uint64 // value of sent at the server's last word
-	turns    atomic.Uint64 // transfers that the server answered
-
-	mu       sync.Mutex
-	leg      *leg               // nil: parked
-	dialing  context.CancelFunc // ends a dial under way
-	ready    bool               // the header was read
-	ended    bool
-	held     bool       // by Proxy.Hold
-	op       *operation // that waits for this session's answer
-	trying   bool       // holds by itself, to move
-	dirty    bool       // the owner has something to look at
-	pumping  bool       // the up pump runs, and has carry
-	stopped  chan struct{}
-	outcome  upEnd  // of the last run of the up pump
-	carry    []byte // of the client, read and not sent to anybody
-	finished bool   // the client has ended its direction
-
-	// the owner's
-	serverEnded bool      // the server has ended its direction, and the client was told
-	watching    bool      // flowDown returns after each transfer
-	notBefore   time.Time // for another attempt to move by itself
-	left        bool      // had a leg that ended under it
+	state
+	client  *link
+	wake    chan struct{}      // one slot: something changed, for an owner that does not read
+	dialing context.CancelFunc // under mu: ends a dial under way
+	pumping bool               // under mu: the up pump runs, and has carry
+	stopped chan struct{}
 }
 
 // leg is a session's connection to a server.
@@ -59,6 +33,14 @@ var (
 	errKilled  = errors.New("proxy: ended")
 	errRefused = errors.New("proxy: refused")
 )
+
+func newSession(p *Proxy, c net.Conn) *session {
+	return &session{state: state{p: p}, client: newLink(c), wake: make(chan struct{}, 1)}
+}
+
+func (g *leg) unsent() int { return unsent(g.Conn) }
+
+func (s *session) flowingLocked() bool { return s.pumping }
 
 func (s *session) touch() { s.last.Store(time.Now().UnixNano()) }
 
@@ -93,29 +75,6 @@ func (s *session) pauseLocked() {
 
 func (s *session) wantPauseLocked() bool {
 	return s.held || s.op != nil || s.trying || s.leg == nil
-}
-
-// answerLocked the operation that waits, if any.
-func (s *session) answerLocked(done bool) {
-	if s.op != nil {
-		s.op.answer(done)
-		s.op = nil
-	}
-}
-
-// stayLocked answers that the session was not moved.
-func (s *session) stayLocked(cause error) {
-	op := s.op
-	if op == nil {
-		return
-	}
-	s.answerLocked(false)
-	s.p.count.stayed.Add(1)
-	generation := 0
-	if s.leg != nil {
-		generation = s.leg.generation
-	}
-	s.p.config.Observe(Event{Kind: Stayed, Session: s.id, Generation: generation, Err: cause})
 }
 
 func (s *session) kill() {
@@ -190,11 +149,6 @@ func (s *session) introduce() error {
 	defer s.mu.Unlock()
 	s.carry, s.ready = rest, true
 	return nil
-}
-
-func (s *session) reset() {
-	s.p.count.reset.Add(1)
-	s.client.abort()
 }
 
 // end releases everything. The connections were ended or aborted by who decided it.
@@ -334,4 +288,22 @@ func (s *session) install(g *leg) bool {
 	}
 	s.touch()
 	return true
+}
+
+// unhook takes g from the session, closes it, and joins the up pump. What that had not sent is carry.
+func (s *session) unhook(g *leg) {
+	s.mu.Lock()
+	s.leg = nil
+	stopped, pumping := s.stopped, s.pumping
+	if pumping {
+		_ = s.client.SetReadDeadline(past) // closed: the pump sees that
+	}
+	s.mu.Unlock()
+	g.abort()
+	if pumping {
+		<-stopped
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.client.SetReadDeadline(time.Time{}) // closed: the next read sees that
 }
