@@ -196,7 +196,9 @@ func (s *Service) memoryEnded(m *memory, g *generation, quit bool) {
 		return
 	}
 	how := shmbridge.ExitCrash
-	if g.status != nil && g.status.Success() || g.status == nil && quit { // of a daemon no status is known
+	var status *launch.Status
+	_ = s.ask(s.run, func() { status = g.status }) // at the end of the service none is known
+	if status != nil && status.Success() || status == nil && quit { // of a daemon no status is known
 		how = shmbridge.ExitClean
 	}
 	state, err := m.segment.Ended(g.number, how)
