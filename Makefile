@@ -32,9 +32,12 @@ check:
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
+# The plane of other systems is tested on Linux too; and between fork and exec
+# the memory is shared only without the race detector.
 unit:
 	$(RUN_TESTS) --packages="$$($(GO) list ./... | grep -vE '/integration(/windows)?$$' | tr '\n' ' ')" -- -race -shuffle=on -timeout=10m
 	$(RUN_TESTS) --packages=./listener/proxy -- -race -shuffle=on -timeout=10m -tags goroutines
+	$(RUN_TESTS) --packages=./upgrader/launch -- -shuffle=on -timeout=10m
 
 # Windows programs under wine, in a prefix that the tests make. Without wine
 # and mingw they skip.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -116,6 +117,12 @@ func TestNonblockingIsKept(t *testing.T) {
 func TestSignals(t *testing.T) {
 	cat, sh := tool(t, "cat"), tool(t, "sh")
 	bit := func(sig int) uint64 { return 1 << (sig - 1) }
+	var above uint64 // whoever started the tests has them ignored, and no shell can change that
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if ignored(sig) {
+			above |= bit(int(sig))
+		}
+	}
 	for _, c := range []struct {
 		name, role, trap string
 		want             uint64
@@ -136,7 +143,7 @@ func TestSignals(t *testing.T) {
 				name, value, _ := strings.Cut(line, ":")
 				fields[name] = strings.TrimSpace(value)
 			}
-			if got, err := strconv.ParseUint(fields["SigIgn"], 16, 64); err != nil || got != c.want {
+			if got, err := strconv.ParseUint(fields["SigIgn"], 16, 64); err != nil || got != c.want|above {
 				t.Errorf("ignored: %s (%v), want %x", fields["SigIgn"], err, c.want)
 			}
 			if got, err := strconv.ParseUint(fields["SigBlk"], 16, 64); err != nil || got != 0 {
