@@ -197,7 +197,7 @@ func (s *Service) memoryEnded(m *memory, g *generation, quit bool) {
 	}
 	how := shmbridge.ExitCrash
 	var status *launch.Status
-	_ = s.ask(s.run, func() { status = g.status }) // at the end of the service none is known
+	_ = s.ask(s.run, func() { status = g.status })                  // at the end of the service none is known
 	if status != nil && status.Success() || status == nil && quit { // of a daemon no status is known
 		how = shmbridge.ExitClean
 	}
