@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestImmortal: a predecessor left a process behind that may not be killed, since it is somebody else's. No successor
@@ -57,7 +58,11 @@ func TestImmortal(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		for _, pid := range left() {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+			for end := time.Now().Add(30 * time.Second); syscall.Kill(pid, syscall.SIGKILL) == nil; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("process %d stays", pid)
+				}
+			}
 		}
 	})
 	if _, _, code := u.run("restart", "--no-wait"); code != 0 {
