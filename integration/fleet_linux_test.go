@@ -73,7 +73,7 @@ func TestFleet(t *testing.T) {
 	config := s.write(t, "services.yaml", fmt.Sprintf(`
 http: %s
 defaults:
-  probation: 1s
+  probation: 0s
   type: GameServer
 services:
   a: {command: [%q, -http, env], listen: %q, id: 1.1, zone: 1}
