@@ -22,14 +22,23 @@ func newTidier() *tidier {
 // saw puts the rest off.
 func (t *tidier) saw(e upgrader.Event) {
 	switch e.What {
-	case upgrader.EventReady, upgrader.EventGone:
+	case upgrader.EventSwapping, upgrader.EventDied:
+		debug.SetGCPercent(hasteGC)
+		t.rest.Reset(restAfter)
+	case upgrader.EventReady, upgrader.EventGone, upgrader.EventRolled, upgrader.EventFailed:
 		t.rest.Reset(restAfter)
 	}
 }
 
-// tidy is what is done at rest. The heap is let grow by a fifth before it is collected from then on: it is small.
+// By how much, in percent, the heap may grow before it is collected: while clients may be waiting, and at rest.
+const (
+	hasteGC = 400
+	restGC  = 20
+)
+
+// tidy is what is done at rest.
 func tidy() {
-	debug.SetGCPercent(20)
+	debug.SetGCPercent(restGC)
 	debug.FreeOSMemory()
 	unmapProgram()
 }
