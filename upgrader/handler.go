@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/upgrader/upgrader/upgrader/control"
@@ -238,7 +239,7 @@ func (s *Service) reload(ctx context.Context) error {
 			if r := s.serving.recipe; r != nil { // nil: adopted, and not to be looked at
 				env = r.env
 			}
-			cmd.Env = append(slices.Clone(env), "MAINPID="+itoa(s.serving.pid()))
+			cmd.Env = append(slices.Clone(env), "MAINPID="+strconv.Itoa(s.serving.pid()))
 		}
 	})
 	if err != nil || result != nil || cmd == nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -303,7 +304,7 @@ const leavingMappers = 2 * time.Second
 func names(pids []int) string {
 	all := make([]string, len(pids))
 	for i, pid := range pids {
-		all[i] = "pid " + itoa(pid)
+		all[i] = "pid " + strconv.Itoa(pid)
 		if name := commandOf(pid); name != "" {
 			all[i] += " (" + name + ")"
 		}

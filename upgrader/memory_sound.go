@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/upgrader/upgrader/shmbridge"
 )
@@ -125,7 +126,7 @@ func (s *Service) validate(ctx context.Context, g *generation) error {
 		return err
 	}
 	cmd.Env = append(slices.Clone(g.recipe.env), env...)
-	cmd.Env = append(cmd.Env, shmbridge.EnvGeneration+"="+itoa(g.number))
+	cmd.Env = append(cmd.Env, shmbridge.EnvGeneration+"="+strconv.Itoa(g.number))
 	return s.runCommand(cmd, "validate")
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -86,7 +87,7 @@ func (s *Service) adoptOutsider() error {
 		}
 	}
 	s.servesOn(g, recipe, err)
-	s.queued = &swap{asked: "takeover of pid " + itoa(id.Pid)}
+	s.queued = &swap{asked: "takeover of pid " + strconv.Itoa(id.Pid)}
 	return nil
 }
 

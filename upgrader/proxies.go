@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -208,7 +209,7 @@ func dialAddress(a listener.Address) string {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return net.JoinHostPort(host, itoa(a.Port))
+	return net.JoinHostPort(host, strconv.Itoa(a.Port))
 }
 
 // probeBackends connects to each server that nothing else is known of, until
@@ -287,7 +288,7 @@ func (p *proxied) privateLocked(spec string) (netip.AddrPort, error) {
 	}
 	for _, c := range p.private {
 		if have := c.Address(); have.Host == a.Host {
-			return netip.ParseAddrPort(net.JoinHostPort(have.Host, itoa(have.Port)))
+			return netip.ParseAddrPort(net.JoinHostPort(have.Host, strconv.Itoa(have.Port)))
 		}
 	}
 	c, err := p.set.Claim(p.within, a)
@@ -295,5 +296,5 @@ func (p *proxied) privateLocked(spec string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	p.private = append(p.private, c)
-	return netip.ParseAddrPort(net.JoinHostPort(a.Host, itoa(c.Address().Port)))
+	return netip.ParseAddrPort(net.JoinHostPort(a.Host, strconv.Itoa(c.Address().Port)))
 }

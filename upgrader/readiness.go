@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
@@ -105,7 +106,7 @@ func (s *Service) probeOptions(g *generation) *ready.Options {
 		Dir: s.config.Dir, // they are waited for long before the reaper takes an interest
 	}
 	if g.recipe != nil {
-		o.Env = append(slices.Clone(g.recipe.env), "MAINPID="+itoa(g.pid()), "UPGRADER_GENERATION="+itoa(g.number))
+		o.Env = append(slices.Clone(g.recipe.env), "MAINPID="+strconv.Itoa(g.pid()), "UPGRADER_GENERATION="+strconv.Itoa(g.number))
 	}
 	return o
 }

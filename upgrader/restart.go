@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
@@ -62,7 +61,7 @@ func (s *Service) died(g *generation) {
 	case Swapping: // its successor is being started already
 		s.move(ServerDied)
 		if s.starting == nil { // it is being started again
-		} else if err := s.set.Steer(s.starting.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
+		} else if err := s.set.Steer(s.starting.number); err != nil && !noLane(err) {
 			s.note(g, "new connections wait in the dead generation's lanes", err)
 		}
 		s.kill(g, nil)

@@ -334,7 +334,7 @@ func (s *Service) promote(g *generation) {
 
 // steer sends all new connections to g.
 func (s *Service) steer(g *generation) {
-	if err := s.set.Steer(g.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
+	if err := s.set.Steer(g.number); err != nil && !noLane(err) {
 		s.note(g, "new connections cannot be steered", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/listener/dialect"
 	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
@@ -101,7 +100,7 @@ func (s *Service) inherit(g *generation) {
 		s.note(g, "lanes cannot be prepared", err)
 		return
 	}
-	if err := s.set.Steer(g.number); err != nil && !errors.Is(err, listener.ErrNoLane) {
+	if err := s.set.Steer(g.number); err != nil && !noLane(err) {
 		s.note(g, "clients cannot be sent to the prepared lanes", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/control"
 )
@@ -157,7 +156,7 @@ func (s *Service) replace(g *generation) {
 	if err == nil {
 		err = s.set.Steer(g.number)
 	}
-	if err != nil && !errors.Is(err, listener.ErrNoLane) {
+	if err != nil && !noLane(err) {
 		if err := s.set.Steer(predecessor.number); err != nil {
 			s.note(predecessor, "new connections cannot be steered back", err)
 		}

@@ -10,8 +10,6 @@ import (
 	"github.com/upgrader/upgrader/listener"
 )
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 // lastLine is the last line of what a command printed that is not empty.
 func lastLine(out []byte) string {
 	text := strings.TrimSpace(string(out))
