@@ -15,7 +15,7 @@ import (
 type taker func(LaneState) int
 
 func (s *system) adopt(st State, gen int, pidfds []*os.File) error {
-	if st.Boot != bootID() {
+	if st.Boot != s.boot {
 		st.boot()
 	}
 	return s.adoptAll(st, gen, false, fromProcesses(pidfds))

@@ -50,6 +50,10 @@ func mayLeave(members []*Lane, i int) bool {
 // named tells whether the program sends anything to l.
 func (l *laneSystem) named() bool { return l.steered || l.shared }
 
+// doubtful tells whether the program may be another than ours said: a share is to end, or somebody else has had the
+// descriptor and may have attached his own.
+func (l *Lane) doubtful() bool { return l.shared || l.handed || l.fd < 0 || l.gen == 0 }
+
 // indices are where the steered members are. Without any, the first one holds the clients.
 func indices(members []*Lane) []int {
 	var out []int
@@ -283,6 +287,9 @@ func (s *system) steer(gen int) error {
 
 func (s *system) steerClaimLocked(c *Claim, gen int, to []*Lane) error {
 	from, serving := c.steeredLocked(), c.serving
+	if serving == gen && slices.Equal(from, to) && !slices.ContainsFunc(c.members, (*Lane).doubtful) {
+		return nil // as joinLocked left it
+	}
 	s.unshareLocked(c)
 	mark := func(lanes []*Lane, on bool) {
 		for _, l := range lanes {

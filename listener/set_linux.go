@@ -19,6 +19,7 @@ import (
 // has left its group when close(2) returns. Lanes of tcp leave by shutdown(2), which does not care.
 type system struct {
 	cfg    Config
+	boot   string          // see bootID
 	ctx    context.Context // ends with close: relays and watchers
 	cancel context.CancelFunc
 	work   sync.WaitGroup // keeper, relays, watchers
@@ -85,7 +86,7 @@ type laneSystem struct {
 }
 
 func newSystem(c Config) *system {
-	s := &system{cfg: c, wake: -1}
+	s := &system{cfg: c, boot: bootID(), wake: -1}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }

@@ -15,7 +15,7 @@ func (s *system) state() State {
 func (s *system) saveLocked() { s.cfg.Save(s.stateLocked()) }
 
 func (s *system) stateLocked() State {
-	st := State{Boot: bootID()}
+	st := State{Boot: s.boot}
 	for _, c := range s.list {
 		cs := ClaimState{
 			Name: c.address.Name, Spec: c.address.Spec, Network: c.at.network, Addr: c.at.addr.String(),

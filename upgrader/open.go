@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/shmbridge"
@@ -176,12 +178,18 @@ func (s *Service) closeFiles() {
 	}
 }
 
+// leftovers are what the names begin with of what a generation has in the state dir.
+var leftovers = []string{"notify.", "einhorn.", "stderr.", "script-"}
+
 // sweep removes what generations that are gone left in the state dir.
 func (s *Service) sweep() {
-	for _, pattern := range []string{"notify.*", "einhorn.*", "stderr.*", "script-*"} {
-		paths, _ := filepath.Glob(filepath.Join(s.config.StateDir, pattern)) // the patterns are well formed
-		for _, p := range paths {
-			_ = os.Remove(p) // tried again at the next start
+	entries, err := os.ReadDir(s.config.StateDir)
+	if err != nil {
+		return // what is there stays until the next start
+	}
+	for _, e := range entries {
+		if slices.ContainsFunc(leftovers, func(prefix string) bool { return strings.HasPrefix(e.Name(), prefix) }) {
+			_ = os.Remove(filepath.Join(s.config.StateDir, e.Name())) // tried again at the next start
 		}
 	}
 }

@@ -6,11 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
 // Dir is an open state dir.
-type Dir struct{ path string }
+type Dir struct {
+	path string
+	boot func() (string, error) // see bootID
+}
 
 // Open makes the state dir, 0700, where it is missing, and checks that it is
 // ours alone to write. In one of the default places the directories up to
@@ -36,7 +40,7 @@ func (p place) open(path string) (*Dir, error) {
 			return nil, err
 		}
 	}
-	return &Dir{path: path}, nil
+	return &Dir{path: path, boot: sync.OnceValues(bootID)}, nil
 }
 
 // makeDir makes dir where it is missing and checks it.

@@ -42,7 +42,7 @@ type saved struct {
 // Preconditions: the caller holds the lock of d, and calls Save from one
 // goroutine at a time.
 func (d *Dir) Save(payload json.RawMessage) error {
-	boot, err := bootID()
+	boot, err := d.boot()
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (d *Dir) Load() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state: read %s: %w", path, bare(err))
 	}
-	boot, err := bootID()
+	boot, err := d.boot()
 	if err != nil {
 		return nil, err
 	}
