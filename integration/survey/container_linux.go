@@ -25,24 +25,25 @@ type engine struct {
 	gone    chan struct{}
 }
 
-// containerRows measures servers in containers, one after the other.
+// containerRows measures servers in containers, so many at a time.
 func containerRows(ctx context.Context, o options, chosen []server) []Row {
-	var rows []Row
 	e, err := startEngine(ctx, o)
 	if e != nil {
 		defer e.close()
 	}
-	for i, s := range chosen {
-		r := Row{Server: s.name, Way: inContainer, Strategy: s.strategy, Signal: s.signal}
-		if err != nil {
+	return inTurns(o, chosen, func(i int, s server) Row {
+		r := Row{Server: s.name, Way: inContainer, Strategy: s.strategy, Signal: s.signal, Fallback: s.fallback}
+		missing := s.missing()
+		switch {
+		case err != nil:
 			r.Skipped = "needs a Docker engine: " + strings.SplitN(err.Error(), "\n", 2)[0]
-		} else {
+		case missing != "":
+			r.Skipped = "needs " + missing
+		default:
 			e.row(ctx, o, s, fmt.Sprintf("up%d", i), &r)
 		}
-		fmt.Fprintf(os.Stderr, "%s\n", r)
-		rows = append(rows, r)
-	}
-	return rows
+		return r
+	})
 }
 
 func startEngine(ctx context.Context, o options) (*engine, error) {
@@ -55,7 +56,7 @@ func startEngine(ctx context.Context, o options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{place: place{dir: dir, bin: o.Bin, guest: "/guest"}, gone: make(chan struct{})}
+	e := &engine{place: place{dir: dir, bin: o.Bin}, gone: make(chan struct{})}
 	log, err := os.Create(e.path("dockerd.log"))
 	if err != nil {
 		return e, err
@@ -110,17 +111,23 @@ func (e *engine) client(ctx context.Context, arguments ...string) *exec.Cmd {
 	return c
 }
 
-// image makes the one image: two static binaries and nobody.
+// hostFolders are what servers of the machine need of it, in a container.
+var hostFolders = []string{"/usr", "/etc"}
+
+// image makes the one image: the upgrader, and the names by which what is in /usr is known.
 func (e *engine) image(ctx context.Context) error {
-	if err := os.Mkdir(e.path("image"), 0o755); err != nil {
+	if err := os.MkdirAll(e.path("image/root"), 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"upgrader", "guest"} {
-		if _, err := e.copy(filepath.Join(e.bin, name), "image/"+name, 0, 0o755); err != nil {
+	if _, err := e.copy(filepath.Join(e.bin, "upgrader"), "image/root/upgrader", 0, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+name, e.path("image/root/"+name)); err != nil {
 			return err
 		}
 	}
-	if _, err := e.write("image/Dockerfile", "FROM scratch\nCOPY upgrader guest /\nUSER 65534:65534\nENTRYPOINT [\"/upgrader\"]\n"); err != nil {
+	if _, err := e.write("image/Dockerfile", "FROM scratch\nCOPY root/ /\nUSER 65534:65534\nENTRYPOINT [\"/upgrader\"]\n"); err != nil {
 		return err
 	}
 	_, err := e.docker(ctx, "build", "--quiet", "--tag", "survey", e.path("image"))
@@ -143,11 +150,26 @@ func (e *engine) close() {
 
 // row measures one server in a container.
 func (e *engine) row(ctx context.Context, o options, s server, name string, r *Row) {
-	arguments := append(append(o.upgraderFlags(s, e.place), "--", e.guest), s.guest...)
-	r.Command = e.publish(arguments)
+	p, err := o.newPlace(inContainer)
+	if err != nil {
+		r.Error = err.Error()
+		return
+	}
+	defer o.leave(p)
+	command, err := s.prepare(ctx, p)
+	if err != nil {
+		r.Error = "prepare: " + err.Error()
+		return
+	}
+	r.Version = s.tells(ctx)
+	arguments := append(append(o.upgraderFlags(s, p), "--"), command...)
+	r.Command = p.publish(arguments)
 	c := &container{engine: e, name: name}
-	run := append([]string{"run", "--detach", "--name", name, "--network", "none", "--tmpfs", "/tmp", "survey"}, arguments...)
-	_, err := e.docker(ctx, run...)
+	run := []string{"run", "--detach", "--name", name, "--network", "none", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run", "--volume", p.dir + ":" + p.dir, "--volume", p.bin + ":" + p.bin + ":ro"}
+	for _, f := range hostFolders {
+		run = append(run, "--volume", f+":"+f+":ro")
+	}
+	_, err = e.docker(ctx, append(append(run, "survey"), arguments...)...)
 	defer func() { _, _ = e.docker(context.WithoutCancel(ctx), "rm", "--force", name) }() // the engine goes next
 	if err == nil {
 		c.pid, err = c.inspect("{{.State.Pid}}")

@@ -150,8 +150,13 @@ func (o options) wants(s server) bool {
 	return o.only == nil || o.only.MatchString(s.name)
 }
 
-// localRows runs rows in children of their own, so many at a time.
+// localRows runs rows in children of their own.
 func localRows(ctx context.Context, o options, way string, chosen []server) []Row {
+	return inTurns(o, chosen, func(_ int, s server) Row { return startRow(ctx, o, s, way) })
+}
+
+// inTurns makes rows, so many at a time, and tells of each.
+func inTurns(o options, chosen []server, row func(int, server) Row) []Row {
 	rows := make([]Row, len(chosen))
 	turns := make(chan struct{}, max(1, o.Parallel))
 	var all sync.WaitGroup
@@ -159,7 +164,7 @@ func localRows(ctx context.Context, o options, way string, chosen []server) []Ro
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
-			rows[i] = startRow(ctx, o, s, way)
+			rows[i] = row(i, s)
 			fmt.Fprintf(os.Stderr, "%s\n", rows[i])
 		})
 	}

@@ -85,23 +85,11 @@ func localRow(ctx context.Context, o options, s server, way string) (Row, error)
 		r.Skipped = "needs " + missing
 		return r, nil
 	}
-	dir, err := os.MkdirTemp("/tmp", "sv")
+	p, err := o.newPlace(way)
 	if err != nil {
 		return r, err
 	}
-	if !o.Keep {
-		defer func() { _ = os.RemoveAll(dir) }() // temporary: what is left is the system's to clean
-	}
-	p := place{dir: dir, bin: o.Bin, guest: filepath.Join(o.Bin, "guest")}
-	if way == asNobody {
-		p.uid = nobody
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return r, err
-	}
-	if err := os.Chown(dir, p.uid, p.uid); err != nil {
-		return r, err
-	}
+	defer o.leave(p)
 	command, err := s.prepare(ctx, p)
 	if err != nil {
 		return r, fmt.Errorf("prepare: %w", err)
@@ -122,6 +110,29 @@ func localRow(ctx context.Context, o options, s server, way string) (Row, error)
 		r.Notes = append(r.Notes, fmt.Sprintf("left behind: %v", left))
 	}
 	return r, err
+}
+
+// newPlace makes the folder of a row.
+func (o options) newPlace(way string) (place, error) {
+	p := place{bin: o.Bin, guest: filepath.Join(o.Bin, "guest")}
+	if way != asRoot {
+		p.uid = nobody
+	}
+	var err error
+	if p.dir, err = os.MkdirTemp("/tmp", "sv"); err != nil {
+		return p, err
+	}
+	if err = os.Chmod(p.dir, 0o755); err == nil {
+		err = os.Chown(p.dir, p.uid, p.uid)
+	}
+	return p, err
+}
+
+// leave removes the folder of a row.
+func (o options) leave(p place) {
+	if !o.Keep {
+		_ = os.RemoveAll(p.dir) // temporary: what is left is the system's to clean
+	}
 }
 
 // upgraderFlags are those of a row.

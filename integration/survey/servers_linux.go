@@ -27,10 +27,9 @@ type server struct {
 	version  []string // a command that tells
 	strategy string   // "": overlap
 	signal   string   // asks it to quit; "": TERM
-	rootOnly bool
-	fallback bool // its binds cannot be taken over: swaps roll back
+	fallback bool     // its binds cannot be taken over: swaps roll back
 
-	guest   []string                                             // arguments of the guest, for servers that it plays; it runs in containers too
+	guest   []string                                             // arguments of the guest, for servers that it plays
 	command func(ctx context.Context, p place) ([]string, error) // of the others: makes its files and gives the command
 	flags   func(p place) []string                               // further ones of the upgrader
 	wrapper func(p place) ([]string, error)                      // what runs the upgrader
@@ -38,15 +37,10 @@ type server struct {
 	loads   []kind
 }
 
-// runs reports whether a server has a row of that way.
+// runs reports whether a server has a row of that way: what needs something around the upgrader, or is looked at from
+// outside by its pid, has none in a container.
 func (s server) runs(way string) bool {
-	switch way {
-	case asNobody:
-		return !s.rootOnly
-	case inContainer:
-		return s.guest != nil
-	}
-	return true
+	return way != inContainer || s.wrapper == nil && s.note == nil
 }
 
 // missing names the first tool that is not there.

@@ -148,3 +148,13 @@ func inject(fd int, id uint64, src, target int, cloexec bool) error {
 	}
 	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 }
+
+// answerWith is the answer of a call that makes a descriptor: our src under a number that is free in the task
+// (SECCOMP_ADDFD_FLAG_SEND, Linux 5.14).
+func answerWith(fd int, id uint64, src int, cloexec bool) error {
+	a := addfd{id: id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, src: uint32(src)}
+	if cloexec {
+		a.newFlags = unix.O_CLOEXEC
+	}
+	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+}

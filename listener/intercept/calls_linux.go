@@ -107,7 +107,11 @@ func (r *run) put(t *task, n notification, lane Injection, req Request, e *Event
 	e.Err = err // without the list, the one number is enough for nearly everybody
 	same = slices.DeleteFunc(same, func(fd int) bool { return fd == req.Fd })
 	same = slices.Insert(same, 0, req.Fd)
-	watches := t.watches(req.Inode, same, epolls)
+	watches, closeSets, err := r.watches(t, req.Inode, same, epolls)
+	defer closeSets()
+	if err != nil {
+		return 0, err
+	}
 	for i, fd := range same {
 		info, err := t.fdinfo(fd)
 		cloexec := err == nil && info.flags&unix.O_CLOEXEC != 0
@@ -119,7 +123,7 @@ func (r *run) put(t *task, n notification, lane Injection, req Request, e *Event
 		}
 		e.Err = errors.Join(e.Err, err)
 	}
-	made, err := t.rewatch(lane.File, watches)
+	made, err := rewatch(lane.File, watches)
 	e.Rewatched, e.Err = made, errors.Join(e.Err, err)
 	return st.Ino, nil
 }

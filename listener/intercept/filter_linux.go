@@ -10,9 +10,9 @@ import (
 
 // FilterOptions says what a filter notifies beyond bind(2) and listen(2).
 type FilterOptions struct {
-	// Learn adds the setting of IPV6_V6ONLY and SO_REUSEPORT. Needed where the
-	// guest's sockets cannot be looked at (see [Capability.PidfdGetfd]); costs
-	// some 10 µs each time one of these two options is set, nothing else.
+	// Learn adds the setting of IPV6_V6ONLY and SO_REUSEPORT, and the making of
+	// epoll sets. Needed where the guest's descriptors cannot be had (see
+	// [Capability.PidfdGetfd]); costs some 10 µs each time, nothing else.
 	Learn bool
 }
 
@@ -27,6 +27,9 @@ func nativeArch() uint32 {
 	}
 	return 0
 }
+
+// sysEpollCreate is the number of epoll_create(2) where there is one beside epoll_create1(2).
+var sysEpollCreate = map[string]int32{"amd64": 213}[runtime.GOARCH]
 
 // Offsets in struct seccomp_data.
 const (
@@ -62,6 +65,12 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 	p.branch(unix.SYS_BIND, "notify", "")
 	p.branch(unix.SYS_LISTEN, "notify", "")
 	p.branch(unix.SYS_SECCOMP, "seccomp", "")
+	if o.Learn {
+		p.branch(unix.SYS_EPOLL_CREATE1, "notify", "")
+		if sysEpollCreate != 0 {
+			p.branch(uint32(sysEpollCreate), "notify", "")
+		}
+	}
 	p.branch(unix.SYS_SETSOCKOPT, "", "allow")
 	p.load(offLevel)
 	if o.Learn {

@@ -219,31 +219,33 @@ func TestForkAfterBind(t *testing.T) {
 }
 
 func TestEpollBeforeBind(t *testing.T) {
-	o, h := needLook(t)
-	addr := free(t, "")
-	g := startGuest(t, o, "epoll", addr)
-	inodes := strings.Fields(g.expect("inodes"))
-	if h.lane(inodes[0]) != h.lane(inodes[1]) {
-		t.Errorf("two numbers of one socket, but lanes %v", inodes)
-	}
-	for i, want := range []string{"cloexec=true nonblock=true", "cloexec=false nonblock=true"} {
-		if got := g.expect("flags"); got != want {
-			t.Errorf("number %d: %s, want %s", i, got, want)
+	eachMode(t, func(t *testing.T, o guestOptions, h *lanes) {
+		addr := free(t, "")
+		g := startGuest(t, o, "epoll", addr)
+		inodes := strings.Fields(g.expect("inodes"))
+		if h.lane(inodes[0]) != h.lane(inodes[1]) {
+			t.Errorf("two numbers of one socket, but lanes %v", inodes)
 		}
-	}
-	if e := g.event("bind"); e.Rewatched != 2 || e.Err != nil {
-		t.Errorf("registrations: %+v", e)
-	}
-	g.expect("ready")
-	dial(t, "tcp4", addr, "epoll tells")
-	g.finish()
+		for i, want := range []string{"cloexec=true nonblock=true", "cloexec=false nonblock=true"} {
+			if got := g.expect("flags"); got != want {
+				t.Errorf("number %d: %s, want %s", i, got, want)
+			}
+		}
+		if e := g.event("bind"); e.Rewatched != 2 || e.Err != nil {
+			t.Errorf("registrations: %+v", e)
+		}
+		g.expect("ready")
+		dial(t, "tcp4", addr, "epoll tells")
+		g.finish()
+	})
 }
 
-func TestEpollIsReportedLost(t *testing.T) {
+// TestEpollOutOfReach: a server that would never hear of a client does not get a lane.
+func TestEpollOutOfReach(t *testing.T) {
 	o, _ := needLook(t)
-	o.Learn, o.Server.NoPidfdGetfd = true, true
+	o.Server.NoPidfdGetfd = true // and no set is kept
 	g := startGuest(t, o, "epoll", free(t, ""))
-	if e := g.event("bind"); e.Outcome != Injected || e.Rewatched != 0 || !errors.Is(e.Err, unix.EPERM) {
+	if e := g.event("bind"); e.Outcome != Refused || e.Rewatched != 0 || !errors.Is(e.Err, unix.EPERM) {
 		t.Errorf("%+v", e)
 	}
 }

@@ -51,6 +51,7 @@ type run struct {
 
 	mu      sync.Mutex
 	unheard map[uint64]string // lanes whose guest was injected, but did not hear of it; see bind
+	sets    []*os.File        // epoll sets of guests, oldest first; see keep
 }
 
 func newRun(s Server, notify *os.File) (*run, error) {
@@ -94,7 +95,12 @@ func newRun(s Server, notify *os.File) (*run, error) {
 	return r, nil
 }
 
-func (r *run) close() { _ = r.notify.Close() } // nothing was written
+func (r *run) close() {
+	_ = r.notify.Close() // nothing was written
+	for _, f := range r.sets {
+		_ = f.Close() // as above
+	}
+}
 
 // errHangup: no task with the filter is left.
 var errHangup = errors.New("intercept: no task left")
@@ -191,6 +197,9 @@ func (r *run) start(n notification) {
 
 // handle answers one notification.
 func (r *run) handle(n notification) {
+	if (n.nr == unix.SYS_EPOLL_CREATE1 || sysEpollCreate != 0 && n.nr == sysEpollCreate) && r.keep(n) {
+		return
+	}
 	e := Event{Pid: n.tid, Fd: n.fd(), Outcome: Passed}
 	a := pass
 	var heard func(error) // told how the sending went
@@ -228,7 +237,7 @@ func (r *run) handle(n notification) {
 	if err != nil {
 		e.Outcome, e.Err = Gone, errors.Join(e.Err, err)
 	}
-	if e.Call != "setsockopt" || e.Outcome == Ignored {
+	if e.Call != "" && (e.Call != "setsockopt" || e.Outcome == Ignored) {
 		r.server.Observe(e)
 	}
 }

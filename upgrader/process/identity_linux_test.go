@@ -22,14 +22,15 @@ func TestParseStat(t *testing.T) {
 	}{
 		{"12 (cat) S 3 4 5 0" + tail + "1 0 777 1 2", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5}, false},
 		{"12 (a) b (S 1 2) S 3 4 5 0" + tail + "1 0 777 1 2", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5}, false},
-		{"12 (\n)) Z 3 4 5 0" + tail + "1 0 777", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, zombie: true}, false},
-		{"12 (headless) Z 3 4 5 0" + tail + "2 0 777", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, headless: true}, false},
-		{"12 (dead) X 3 4 5 0" + tail + "0 0 777", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, zombie: true}, false},
+		{"12 (\n)) Z 3 4 5 0" + tail + "1 0 777 0 0", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, zombie: true, leaving: true}, false},
+		{"12 (headless) Z 3 4 5 0" + tail + "2 0 777 0 0", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, headless: true, leaving: true}, false},
+		{"12 (dead) X 3 4 5 0" + tail + "0 0 777 0 0", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, zombie: true, leaving: true}, false},
+		{"12 (ends) R 3 4 5 0" + tail + "1 0 777 0 0", stat{Identity: Identity{12, 777}, parent: 3, group: 4, session: 5, leaving: true}, false},
 		{"", stat{}, true},
 		{"12 (cat", stat{}, true},
 		{"12 (cat) S 3", stat{}, true},
 		{"x (cat) S 3 4 5 0" + tail + "1 0 777", stat{}, true},
-		{"12 (cat) S 3 4 5 0" + tail + "1 0 x", stat{}, true},
+		{"12 (cat) S 3 4 5 0" + tail + "1 0 x 0", stat{}, true},
 	} {
 		got, err := parseStat([]byte(c.line))
 		if (err != nil) != c.bad || !c.bad && got != c.want {

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // holdingRounds bounds how often Holding looks again because the members changed.
@@ -77,12 +80,18 @@ func sameMembers(a, b []stat) bool {
 func eachSocket(stats []stat, f func(inode uint64) bool) error {
 	var errs []error
 	for _, s := range stats {
-		dirs, err := descriptorDirs(s)
-		more := true
-		for _, dir := range dirs {
-			if more && err == nil {
-				more, err = socketsIn(dir, f)
+		more, err := socketsOf(s, f)
+		for round := 0; errors.Is(err, unix.EACCES) && round < leavingRounds; round++ {
+			now, statErr := readStat(s.Pid)
+			if statErr != nil || now.Identity != s.Identity || now.zombie {
+				err = ErrGone
+				break
 			}
+			if !now.leaving {
+				break // it changed its user
+			}
+			time.Sleep(leavingPause)
+			more, err = socketsOf(s, f)
 		}
 		if err = gone(err); err != nil && !errors.Is(err, ErrGone) {
 			errs = append(errs, fmt.Errorf("process: descriptors of %d: %w", s.Pid, err))
@@ -92,6 +101,25 @@ func eachSocket(stats []stat, f func(inode uint64) bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// How often, and how long apart, a process is looked at that is about to end: without memory it belongs to root, as
+// its folder in /proc shows it, and for a moment it still has its descriptors.
+const (
+	leavingRounds = 1000
+	leavingPause  = time.Millisecond
+)
+
+// socketsOf is eachSocket of one process.
+func socketsOf(s stat, f func(inode uint64) bool) (more bool, err error) {
+	dirs, err := descriptorDirs(s)
+	more = true
+	for _, dir := range dirs {
+		if more && err == nil {
+			more, err = socketsIn(dir, f)
+		}
+	}
+	return more, err
 }
 
 // descriptorDirs: a process whose first thread ended shows its descriptors only at the other threads.

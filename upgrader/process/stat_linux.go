@@ -20,6 +20,7 @@ type stat struct {
 	session  int
 	zombie   bool // ended: no thread is left
 	headless bool // the first thread ended, others go on
+	leaving  bool // has no memory any more: it is about to end
 }
 
 func readStat(pid int) (stat, error) {
@@ -76,8 +77,8 @@ func parseStat(b []byte) (s stat, err error) {
 		return s, errors.New("no name in parentheses")
 	}
 	fields := strings.Fields(string(b[end+1:])) // from field 3
-	const state, parent, group, session, threads, start = 3, 4, 5, 6, 20, 22
-	if len(fields) <= start-3 {
+	const state, parent, group, session, threads, start, memory = 3, 4, 5, 6, 20, 22, 23
+	if len(fields) <= memory-3 {
 		return s, errors.New("too few fields")
 	}
 	var count int
@@ -93,6 +94,7 @@ func parseStat(b []byte) (s stat, err error) {
 	}
 	n, convErr := strconv.ParseUint(fields[start-3], 10, 64)
 	s.Start, err = n, errors.Join(err, convErr)
+	s.leaving = fields[memory-3] == "0"
 	switch fields[state-3] {
 	case "Z", "X", "x":
 		s.zombie, s.headless = count <= 1, count > 1
