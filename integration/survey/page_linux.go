@@ -42,7 +42,7 @@ var titles = map[string]string{
 
 var preambles = map[string]string{
 	asRoot:      "The upgrader and the server run as root, the databases as their own users by `--user`.",
-	asNobody:    "The upgrader and the server run as nobody. A server that is setuid is not so here: the kernel wants `no_new_privs` for what takes its bind over.",
+	asNobody:    "The upgrader and the server run as nobody, the databases too. A server that is setuid is not so here: the kernel wants `no_new_privs` for what takes its bind over.",
 	inContainer: "`USER 65534`, Docker's default seccomp profile and capabilities, a root that is read-only, the upgrader as PID 1. The image is FROM scratch with the static upgrader; /usr and /etc of the machine are mounted into it, read-only, for servers that need them.",
 }
 
