@@ -28,6 +28,12 @@ func TestBadInput(t *testing.T) {
 	orphan := s.write(t, "orphan", "#!/no/such/interpreter\n", 0o755)
 	a := address(t)
 	long := "unix://" + s.path(strings.Repeat("x", 200))
+	held := s.path("held.sock")
+	server, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: held, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Close() }() // nobody sends anything
 	serve := []string{"--", guest, "-http", "env"}
 	with := func(flags ...string) []string { return append(flags, serve...) }
 	for _, c := range []struct {
@@ -68,6 +74,12 @@ func TestBadInput(t *testing.T) {
 		{"path too long", with("--listen", long), []int{exitUsage, exitSystem}, []string{"xxxx"}},
 		{"path in no folder", with("--listen", "unix://"+s.path("none/u.sock")), []int{exitSystem}, []string{s.path("none/u.sock")}},
 		{"path of a file", with("--listen", "unix://"+file), []int{exitSystem}, []string{file}},
+		{"datagram path too long", with("--listen", "unixgram://"+s.path(strings.Repeat("x", 200))), []int{exitUsage}, []string{"xxxx", "bytes long"}},
+		{"datagram path of a file", with("--listen", "unixgram://"+file), []int{exitSystem}, []string{file}},
+		{"datagram path of a living server", with("--listen", "unixgram://"+held), []int{exitSystem}, []string{held, "in use"}},
+		{"stream path of a living datagram server", with("--listen", "unix://"+held), []int{exitSystem}, []string{held, "in use"}},
+		{"queue of datagrams", with("--listen", "unixgram:///a?backlog=5"), []int{exitUsage}, []string{"backlog"}},
+		{"proxy of a datagram path", with("--proxy", "unixgram:///a="+a), []int{exitUsage}, []string{"datagrams"}},
 		{"no proxy", with("--proxy", a), []int{exitUsage}, []string{a, "PUBLIC=BACKEND"}},
 		{"no backend", with("--proxy", a+"=what-is-this"), []int{exitUsage}, []string{"what-is-this"}},
 		{"no proxy policy", with("--proxy", a+"=intercepted?policy=hope"), []int{exitUsage}, []string{"hope", "http1"}},

@@ -6,8 +6,10 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/upgrader/upgrader/integration/load"
 )
@@ -212,6 +214,38 @@ func TestUDP(t *testing.T) {
 			u.awaitAlone()
 			u.mustCleanShutdown()
 		})
+	}
+}
+
+// The path of a datagram socket leads to the generation that serves, and outlives the upgrader.
+func TestUnixgram(t *testing.T) {
+	s := newScratch(t, 0)
+	path := s.path("public.sock")
+	u := start(t, options{scratch: s, flags: []string{"--listen", "log=unixgram://" + path + "?mode=0622"}, command: []string{guestBinary(), "-udp", "env:log"}})
+	u.awaitServing()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o622 {
+		t.Errorf("the path: %v, %v", info, err)
+	}
+	var named atomic.Int64
+	dial := func(context.Context, string, string) (net.Conn, error) { // with a name of its own, or it could not be answered
+		name := fmt.Sprintf("@%s-%d", s.dir, named.Add(1))
+		return net.DialUnix("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"}, &net.UnixAddr{Name: path, Net: "unixgram"})
+	}
+	l := startLoad(t, load.Config{Protocol: load.UDP, Address: path, Dial: dial, Clients: 16, PerConnection: 1, Rate: 1000, Resend: time.Minute, Timeout: patience})
+	swaps := amount("INTEGRATION_SWAPS", 6)
+	u.swapUnder(l, swaps, 100)
+	u.kill() // the server goes on, and another upgrader takes it over
+	awaitMore(t, l, 100)
+	u = u.again()
+	u.awaitServing()
+	u.swapUnder(l, 2, 100)
+	if r := lossless(t, fmt.Sprintf("%d swaps", swaps), l); r.Resent != 0 {
+		t.Errorf("%d datagrams were lost", r.Resent)
+	}
+	u.awaitAlone()
+	u.mustCleanShutdown()
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the path is left")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // Address is an address to claim, as parsed by ParseAddress.
 type Address struct {
 	Name    string      // given by the user as NAME=; empty for none
-	Network string      // tcp, tcp4, tcp6, udp, udp4, udp6 or unix
+	Network string      // tcp, tcp4, tcp6, udp, udp4, udp6, unix or unixgram
 	Host    string      // name, or literal without brackets (a zone stays); empty for all addresses
 	Port    int         // 0: the system chooses
 	Path    string      // of a unix socket; absolute
@@ -27,15 +27,18 @@ type Address struct {
 }
 
 // networks are the schemes of an address.
-var networks = [...]string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix"}
+var networks = [...]string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram"}
+
+// onPath tells whether a network's addresses are paths.
+func onPath(network string) bool { return network == "unix" || network == "unixgram" }
 
 // ParseAddress reads [NAME=]ADDR, where ADDR is one of
 //
 //	8080  :8080  host:port  [::1]:80
 //	tcp://… tcp4://… tcp6://… udp://… udp4://… udp6://…   with any of those
-//	unix:///path
+//	unix:///path  unixgram:///path
 //
-// followed by options as a query: ?backlog=N (not udp), and for unix ?mode=0660&user=NAME&group=NAME.
+// followed by options as a query: ?backlog=N (of tcp and unix), and for paths ?mode=0660&user=NAME&group=NAME.
 // A host that is empty or * means all addresses, of IPv6 and IPv4 alike with tcp and udp.
 // The error is one line that repeats the address.
 func ParseAddress(spec string) (Address, error) {
@@ -61,11 +64,11 @@ func ParseAddress(spec string) (Address, error) {
 			return fail("the scheme %q is none of %s", scheme, strings.Join(networks[:], ", "))
 		}
 		a.Network, rest = scheme, after
-	} else if after, found := strings.CutPrefix(rest, "unix:"); found {
-		a.Network, rest = "unix", after
+	} else if scheme, after, found := strings.Cut(rest, ":"); found && onPath(scheme) {
+		a.Network, rest = scheme, after
 	}
 	var err error
-	if a.Network == "unix" {
+	if onPath(a.Network) {
 		err = a.parsePath(rest)
 	} else {
 		err = a.parseHostPort(rest)
@@ -115,7 +118,7 @@ func (a *Address) parsePath(path string) error {
 	case path[0] == '@':
 		return fmt.Errorf("an abstract unix address cannot be claimed: it cannot be renamed")
 	case !filepath.IsAbs(path) && path[0] != '/':
-		return fmt.Errorf("the path is not absolute: unix:///path has three slashes")
+		return fmt.Errorf("the path is not absolute: as in unix:///path, there are three slashes")
 	case strings.HasSuffix(path, "/"):
 		return fmt.Errorf("the path names a directory")
 	case len(path) > maxUnixPath:
@@ -189,8 +192,8 @@ func (a *Address) parseOptions(query string) error {
 		}
 		switch key {
 		case "mode", "user", "group":
-			if a.Network != "unix" {
-				return fmt.Errorf("the option %s is for unix only", key)
+			if !onPath(a.Network) {
+				return fmt.Errorf("the option %s is for unix and unixgram only", key)
 			}
 		}
 		switch key {
@@ -205,8 +208,8 @@ func (a *Address) parseOptions(query string) error {
 		case "group":
 			a.Group = value
 		case "backlog":
-			if strings.HasPrefix(a.Network, "udp") {
-				return fmt.Errorf("the option backlog is not for udp")
+			if datagrams(strings.TrimRight(a.Network, "46")) {
+				return fmt.Errorf("the option backlog is not for %s", a.Network)
 			}
 			n, err := strconv.ParseUint(value, 10, 31)
 			if err != nil || n == 0 {
@@ -222,8 +225,8 @@ func (a *Address) parseOptions(query string) error {
 
 // String is the address with its scheme, without name and options.
 func (a Address) String() string {
-	if a.Network == "unix" {
-		return "unix://" + a.Path
+	if onPath(a.Network) {
+		return a.Network + "://" + a.Path
 	}
 	return a.Network + "://" + net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
 }

@@ -141,7 +141,7 @@ func (s *system) claimOf(cs ClaimState) (*Claim, error) {
 		parsed.Name = cs.Name
 		a = parsed
 	}
-	if cs.Network == "unix" {
+	if onPath(cs.Network) {
 		at.path, a.Path = cs.Addr, cs.Addr
 	} else {
 		var err error
@@ -178,7 +178,7 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	if err := s.startLocked(); err != nil {
 		return err
 	}
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		if c.dir, err = openDirectory(c.at.path); err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	for _, l := range c.all {
 		c.refused = c.refused || l.state == laneShut
 	}
-	if len(c.members) > 0 && !taken && c.at.network != "unix" {
+	if len(c.members) > 0 && !taken && !c.at.onPath() {
 		// Ours joins beside, the program is attached through it at once, and what strayed into it meanwhile is relayed.
 		l, err := s.newLaneLocked(c, 0, living[0].Options, false, true)
 		if err != nil {
@@ -235,7 +235,7 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	if len(c.steeredLocked()) == 0 && len(c.all) > 0 {
 		c.all[0].steered, c.serving = true, c.all[0].gen
 	}
-	if c.at.network == "unix" && !c.refused {
+	if c.at.onPath() && !c.refused {
 		s.putBackLocked(c)
 	}
 	s.kickLocked()
@@ -270,7 +270,7 @@ func (s *system) sortOutLocked(c *Claim) error {
 // living are the lanes of a state whose sockets are there; a socket in their place that the state does not know is a stranger's.
 func (c *Claim) living(cs ClaimState) ([]LaneState, error) {
 	there := map[uint64]bool{}
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		if err := diagUnix(anyState, func(d diagSocket) { there[d.cookie] = true }); err != nil {
 			return nil, err
 		}
@@ -296,7 +296,7 @@ func (c *Claim) living(cs ClaimState) ([]LaneState, error) {
 	}
 	var out []LaneState
 	for _, ls := range cs.Lanes {
-		if there[ls.Cookie] || (c.intact && c.at.network != "unix") {
+		if there[ls.Cookie] || (c.intact && !c.at.onPath()) {
 			out = append(out, ls)
 		}
 	}

@@ -94,11 +94,13 @@ func TestAdopt(t *testing.T) {
 		{"dual stack, beside", "tcp://:0", false, nil},
 		{"unix, taken", "unix", true, nil},
 		{"unix, beside", "unix", false, nil},
+		{"unixgram, taken", "unixgram", true, nil},
+		{"unixgram, beside", "unixgram", false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := c.spec
-			if spec == "unix" {
-				spec = "unix://" + filepath.Join(t.TempDir(), "s")
+			if onPath(spec) {
+				spec += "://" + filepath.Join(t.TempDir(), "s")
 			}
 			told, end := orphaned(t, spec, c.more...)
 			pidfd := pidfdOf(t, told.Pid)
@@ -228,9 +230,9 @@ func TestAdoptStranger(t *testing.T) {
 // TestHandOver: a set is handed to another under load, as in an upgrade of the upgrader.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
-	for _, spec := range []string{"tcp4://127.0.0.1:0", "udp4://127.0.0.1:0", "unix"} {
-		if spec == "unix" {
-			spec = "unix://" + filepath.Join(t.TempDir(), "s")
+	for _, spec := range []string{"tcp4://127.0.0.1:0", "udp4://127.0.0.1:0", "unix", "unixgram"} {
+		if onPath(spec) {
+			spec += "://" + filepath.Join(t.TempDir(), "s")
 		}
 		var saved State
 		old := newSet(t, Config{Save: func(st State) { saved = st }})

@@ -18,8 +18,13 @@ func (c *Claim) Address() Address { return c.address }
 // Explicit tells whether the claim was made by Set.Claim; else it came of a guest's own bind.
 func (c *Claim) Explicit() bool { return c.explicit }
 
-// Network is "tcp", "udp" or "unix".
+// Network is "tcp", "udp", "unix" or "unixgram".
 func (c *Claim) Network() string { return c.network() }
+
+// Datagrams tells whether clients of the claim send datagrams: nobody connects to it, and nothing is accepted.
+func (c *Claim) Datagrams() bool { return datagrams(c.network()) }
+
+func datagrams(network string) bool { return network == "udp" || network == "unixgram" }
 
 // Dial is the address at which this host's own clients reach the claim (the loopback address for a
 // claim of all addresses), as for net.Dial with Network.

@@ -35,7 +35,16 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	for _, spec := range []string{"tcp4://" + ln.Addr().String(), "udp4://" + p.LocalAddr().String(), "unix://" + path} {
+	gram := filepath.Join(t.TempDir(), "g")
+	g, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: gram, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for _, spec := range []string{
+		"tcp4://" + ln.Addr().String(), "udp4://" + p.LocalAddr().String(),
+		"unix://" + path, "unixgram://" + gram, "unixgram://" + path, "unix://" + gram,
+	} {
 		a, err := ParseAddress(spec)
 		if err != nil {
 			t.Fatal(err)

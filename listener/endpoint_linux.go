@@ -14,7 +14,7 @@ import (
 
 // endpoint is what a lane is bound to. It is comparable: equal endpoints are one claim.
 type endpoint struct {
-	network string // tcp, udp or unix
+	network string // tcp, udp, unix or unixgram
 	family  int    // AF_INET, AF_INET6 or AF_UNIX
 	addr    netip.AddrPort
 	scope   uint32 // interface index of a link-local IPv6 address
@@ -23,14 +23,21 @@ type endpoint struct {
 }
 
 func (e endpoint) String() string {
-	if e.network == "unix" {
+	if e.onPath() {
 		return e.path
 	}
 	return e.addr.String()
 }
 
+// onPath tells whether lanes are bound to names beside a path, and steered to by renaming.
+// onPath tells whether lanes are bound to names beside a path, and steered to by renaming.
+func (e endpoint) onPath() bool { return onPath(e.network) }
+
+// datagrams tells whether there is nothing to listen for and nothing to accept.
+func (e endpoint) datagrams() bool { return datagrams(e.network) }
+
 func (e endpoint) kind() int {
-	if e.network == "udp" {
+	if e.datagrams() {
 		return unix.SOCK_DGRAM
 	}
 	return unix.SOCK_STREAM
@@ -53,7 +60,7 @@ func (e endpoint) sockaddr() unix.Sockaddr {
 
 // dial is where a client on this host finds the endpoint.
 func (e endpoint) dial() string {
-	if e.network == "unix" {
+	if e.onPath() {
 		return e.path
 	}
 	ip, port := e.addr.Addr(), strconv.Itoa(int(e.addr.Port()))
@@ -70,7 +77,7 @@ func (e endpoint) dial() string {
 
 // overlaps tells whether e, claimed by the user, is to serve a guest that binds g.
 func (e endpoint) overlaps(g endpoint) bool {
-	if e.network != g.network || e.addr.Port() != g.addr.Port() || e.network == "unix" {
+	if e.network != g.network || e.addr.Port() != g.addr.Port() || e.onPath() {
 		return false
 	}
 	a, b := e.addr.Addr().Unmap(), g.addr.Addr().Unmap()
@@ -89,8 +96,8 @@ func (e endpoint) overlaps(g endpoint) bool {
 
 // resolve finds the endpoint of a parsed address.
 func resolve(ctx context.Context, a Address) (endpoint, error) {
-	if a.Network == "unix" {
-		return endpoint{network: "unix", family: unix.AF_UNIX, path: a.Path}, nil
+	if onPath(a.Network) {
+		return endpoint{network: a.Network, family: unix.AF_UNIX, path: a.Path}, nil
 	}
 	if len(a.Network) < 3 || a.Port < 0 || a.Port > 65535 {
 		return endpoint{}, fmt.Errorf("listener: network %q, port %d: no address", a.Network, a.Port)

@@ -10,7 +10,7 @@ import (
 // program names moves), and points back. The first one stays for another rescue time, for what landed in it in
 // between, and leaves in the ordinary way. It reports whether it did so.
 func (s *system) foldLocked(c *Claim, now time.Time) bool {
-	if c.at.network == "unix" || c.refused || c.route != nil || len(c.members) < 3 || c.members[0].steered {
+	if c.at.onPath() || c.refused || c.route != nil || len(c.members) < 3 || c.members[0].steered {
 		return false
 	}
 	var leave []*Lane

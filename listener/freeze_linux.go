@@ -37,7 +37,7 @@ func (s *system) thaw() error {
 // thawClaimLocked says again what only we say from now on.
 func (s *system) thawClaimLocked(c *Claim) error {
 	s.reconcileLocked(c)
-	if c.at.network != "unix" {
+	if !c.at.onPath() {
 		return s.attachLocked(c)
 	}
 	c.dir.sweep() // names of lanes that whoever did not take over had made

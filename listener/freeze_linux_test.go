@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -35,13 +36,13 @@ func handOver(t *testing.T, from *Set) *Set {
 // Two upgraders have the same lanes for a while. The new one adds its own and
 // steers to it. If it takes over, that stays; if it dies, all is as it was.
 func TestFreeze(t *testing.T) {
-	for _, spec := range []string{"tcp4://127.0.0.1:0", "udp4://127.0.0.1:0", "unix"} {
+	for _, spec := range []string{"tcp4://127.0.0.1:0", "udp4://127.0.0.1:0", "unix", "unixgram"} {
 		for _, taken := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s taken %v", spec[:4], taken), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s taken %v", strings.TrimSuffix(spec, "://127.0.0.1:0"), taken), func(t *testing.T) {
 				t.Parallel()
 				spec := spec
-				if spec == "unix" {
-					spec = "unix://" + filepath.Join(t.TempDir(), "s")
+				if onPath(spec) {
+					spec += "://" + filepath.Join(t.TempDir(), "s")
 				}
 				old := newSet(t, Config{RescueTime: 10 * time.Millisecond})
 				c := claim(t, old, spec)

@@ -71,7 +71,7 @@ func indices(members []*Lane) []int {
 // joinLocked makes a bound lane listen, and with that the last member of its group.
 func (s *system) joinLocked(l *Lane) error {
 	c := l.claim
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		return s.joinUnixLocked(l)
 	}
 	if c.at.network == "tcp" {
@@ -104,7 +104,7 @@ func (s *system) joinLocked(l *Lane) error {
 
 // attachLocked makes the kernel's program say what the bookkeeping says.
 func (s *system) attachLocked(c *Claim) error {
-	if c.at.network == "unix" || len(c.members) == 0 {
+	if c.at.onPath() || len(c.members) == 0 {
 		return nil
 	}
 	for _, l := range c.members {
@@ -137,6 +137,8 @@ func (s *system) detachLocked(l *Lane) {
 	case "tcp":
 		// Leaves the group at once, even while a straggler has a duplicate.
 		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR) // fails only for one that has left by itself
+	case "unixgram":
+		s.lastWordsLocked(l)
 	case "udp":
 		if !s.closeUDPLocked(l) {
 			return // somebody has a duplicate: it is a member until reconcileLocked misses it
@@ -192,7 +194,7 @@ func (s *system) forgetLocked(l *Lane) {
 func (s *system) existsLocked(l *Lane) bool {
 	found := false
 	look := func(d diagSocket) { found = found || d.cookie == l.cookie }
-	if l.claim.at.network == "unix" {
+	if l.claim.at.onPath() {
 		return diagUnix(anyState, look) != nil || found
 	}
 	states := uint32(anyState)
@@ -211,7 +213,7 @@ func (s *system) reconcileLocked(c *Claim) {
 	if s.frozen {
 		return
 	}
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		s.reconcileUnixLocked(c)
 		return
 	}
@@ -301,7 +303,7 @@ func (s *system) steerClaimLocked(c *Claim, gen int, to []*Lane) error {
 	c.serving = gen
 	s.saveLocked()
 	err := s.attachLocked(c)
-	if c.at.network == "unix" && !c.refused {
+	if c.at.onPath() && !c.refused {
 		err = c.dir.publish(to[0].name)
 	}
 	if err != nil {
@@ -327,7 +329,7 @@ func (s *system) refuse() error {
 			continue
 		}
 		c.refused = true
-		if c.at.network == "unix" {
+		if c.at.onPath() {
 			if err := s.refuseUnixLocked(c); err != nil {
 				return fmt.Errorf("listener: refuse clients on %s: %w", c, err)
 			}
@@ -361,7 +363,7 @@ func (s *system) accept() error {
 		if !c.refused {
 			continue
 		}
-		if c.at.network == "unix" {
+		if c.at.onPath() {
 			if err := s.acceptUnixLocked(c); err != nil {
 				return fmt.Errorf("listener: accept clients on %s: %w", c, err)
 			}

@@ -23,7 +23,7 @@ func inUse(e endpoint, err error) error {
 
 // holders are the inodes of the sockets that stand in the way of e.
 func holders(e endpoint) []uint64 {
-	if e.network == "unix" {
+	if e.onPath() {
 		return unixHolders(e.path)
 	}
 	states := uint32(1 << stateListen)

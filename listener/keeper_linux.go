@@ -206,6 +206,12 @@ func (s *system) sweepLaneLocked(l *Lane, now time.Time) (gone bool, left time.D
 	if l.steered {
 		return false, left // holds the clients
 	}
+	if l.left.waits() && !now.Before(l.pause) {
+		if err := s.drainLocked(l); err != nil {
+			s.note(RescueLost, c, l.gen, err)
+		}
+		left = l.pause.Sub(now)
+	}
 	if l.expires.IsZero() {
 		l.expires = now
 		if !l.hasty {
@@ -221,13 +227,19 @@ func (s *system) sweepLaneLocked(l *Lane, now time.Time) (gone bool, left time.D
 	if l.watched && c.at.network != "tcp" {
 		return false, left
 	}
-	if i := slices.Index(c.members, l); c.at.network != "unix" && (i < 0 || !mayLeave(c.members, i)) {
+	if i := slices.Index(c.members, l); !c.at.onPath() && (i < 0 || !mayLeave(c.members, i)) {
 		return false, left
+	}
+	if c.at.network == "unixgram" {
+		l.hush()
 	}
 	if err := s.drainLocked(l); err != nil && !now.Before(l.pause) {
 		l.pause = now.Add(graceAfterError)
 		s.note(RescueLost, c, l.gen, err)
 		return false, graceAfterError
+	}
+	if l.left.waits() {
+		return false, unixgramPause
 	}
 	s.saveLocked()
 	s.detachLocked(l)
@@ -236,8 +248,11 @@ func (s *system) sweepLaneLocked(l *Lane, now time.Time) (gone bool, left time.D
 
 // drainLocked takes everything out of a lane and relays it.
 func (s *system) drainLocked(l *Lane) error {
-	if l.claim.at.network == "udp" {
+	switch l.claim.at.network {
+	case "udp":
 		return s.drainUDPLocked(l)
+	case "unixgram":
+		return s.drainUnixgramLocked(l)
 	}
 	for {
 		fd, _, err := unix.Accept4(l.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)

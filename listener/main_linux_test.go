@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,7 +74,17 @@ func sockets() int {
 
 // serverRole answers "1" to every client of descriptor 3 until its standard input ends.
 func serverRole() {
-	l, err := net.FileListener(os.NewFile(3, "lane"))
+	lane := os.NewFile(3, "lane")
+	if kind, err := unix.GetsockoptInt(3, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_DGRAM {
+		p, err := net.FilePacketConn(lane)
+		if err != nil {
+			os.Exit(3)
+		}
+		go echo(p, 1)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	l, err := net.FileListener(lane)
 	if err != nil {
 		os.Exit(3)
 	}
@@ -152,8 +163,39 @@ func answer(c net.Conn, gen int) {
 	_, _ = c.Read(b[:]) // the client ends first, so that the server's side is not in TIME_WAIT
 }
 
+// echo answers datagrams with the generation until the socket is closed.
+func echo(p net.PacketConn, gen int) {
+	b := make([]byte, 16)
+	for {
+		_, from, err := p.ReadFrom(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			_, _ = p.WriteTo([]byte(strconv.Itoa(gen)), from)
+		}
+	}
+}
+
+// clientNumber makes names for clients that want an answer to a datagram.
+var clientNumber atomic.Int64
+
+// dialUnixgram connects a socket that can be answered.
+func dialUnixgram(path string) (*net.UnixConn, error) {
+	name := fmt.Sprintf("@client-%d-%d", os.Getpid(), clientNumber.Add(1))
+	return net.DialUnix("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"}, &net.UnixAddr{Name: path, Net: "unixgram"})
+}
+
 // ask is one client: it returns the generation that answered.
 func ask(network, addr string) (int, error) {
+	if network == "unixgram" {
+		c, err := dialUnixgram(addr)
+		if err != nil {
+			return 0, err
+		}
+		defer c.Close()
+		return exchange(c)
+	}
 	c, err := net.DialTimeout(network, addr, patience)
 	if err != nil {
 		return 0, err
@@ -198,24 +240,13 @@ func serve(t *testing.T, s *Set, gen int) *server {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l.Claim().Network() == "udp" {
+		if l.Claim().Datagrams() {
 			p, err := net.FilePacketConn(f)
 			if err != nil {
 				t.Fatal(err)
 			}
 			closers = append(closers, p)
-			srv.work.Go(func() {
-				b := make([]byte, 16)
-				for {
-					_, from, err := p.ReadFrom(b)
-					if errors.Is(err, net.ErrClosed) {
-						return
-					}
-					if err == nil {
-						_, _ = p.WriteTo([]byte(strconv.Itoa(gen)), from)
-					}
-				}
-			})
+			srv.work.Go(func() { echo(p, gen) })
 		} else {
 			n, err := net.FileListener(f)
 			if err != nil {

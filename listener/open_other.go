@@ -53,8 +53,30 @@ func (c *Claim) open(ctx context.Context) error {
 		c.socket, c.close = udp, udp.Close
 		c.setPort(udp.LocalAddr().String())
 	default:
-		c.net = "unix"
-		l, err := lc.Listen(ctx, "unix", a.Path)
+		return c.openPath(ctx)
+	}
+	return nil
+}
+
+// openPath binds a socket to a path.
+func (c *Claim) openPath(ctx context.Context) error {
+	a := c.address
+	c.net, c.addr = a.Network, a.Path
+	var lc net.ListenConfig
+	if datagrams(c.net) {
+		p, err := lc.ListenPacket(ctx, c.net, a.Path)
+		if err != nil {
+			return err
+		}
+		u, ok := p.(*net.UnixConn)
+		if !ok {
+			p.Close()
+			return fmt.Errorf("listener: a %T", p)
+		}
+		g := &unixgram{UnixConn: u, path: a.Path}
+		c.socket, c.close = g, g.Close
+	} else {
+		l, err := lc.Listen(ctx, c.net, a.Path)
 		if err != nil {
 			return err
 		}
@@ -63,17 +85,34 @@ func (c *Claim) open(ctx context.Context) error {
 			l.Close()
 			return fmt.Errorf("listener: a %T", l)
 		}
-		c.socket, c.close, c.addr = u, u.Close, a.Path
-		if a.Mode != 0 {
-			return os.Chmod(a.Path, a.Mode)
-		}
+		c.socket, c.close = u, u.Close
+	}
+	if a.Mode != 0 {
+		return os.Chmod(a.Path, a.Mode)
 	}
 	return nil
 }
 
+// unixgram is a datagram socket whose path goes with it, as a listener's does.
+type unixgram struct {
+	*net.UnixConn
+	path string
+	kept bool
+}
+
+func (u *unixgram) Close() error {
+	if !u.kept {
+		_ = os.Remove(u.path) // somebody else has removed it
+	}
+	return u.UnixConn.Close()
+}
+
 // leave keeps the path of a unix socket when it is closed.
 func (c *Claim) leave() {
-	if u, ok := c.socket.(*net.UnixListener); ok {
+	switch u := c.socket.(type) {
+	case *net.UnixListener:
 		u.SetUnlinkOnClose(false)
+	case *unixgram:
+		u.kept = true
 	}
 }

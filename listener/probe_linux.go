@@ -67,7 +67,7 @@ func (s *system) probed(gen int) []*Lane {
 	var lanes []*Lane
 	for _, c := range s.list {
 		i := slices.IndexFunc(c.all, func(l *Lane) bool { return l.gen == gen && l.state == laneMember })
-		if i >= 0 && c.at.network != "udp" {
+		if i >= 0 && !c.at.datagrams() {
 			lanes = append(lanes, c.all[i])
 		}
 	}
@@ -92,7 +92,7 @@ func (s *system) probeUntil(ctx context.Context, l *Lane) error {
 // probeLane connects to one lane and waits until the connection was accepted.
 func (s *system) probeLane(ctx context.Context, l *Lane) error {
 	network, address := "unix", ""
-	if l.claim.at.network == "unix" {
+	if l.claim.at.onPath() {
 		address = filepath.Join(l.claim.dir.path, l.name)
 	} else {
 		network, address = "tcp", l.claim.Dial()

@@ -205,10 +205,10 @@ func TestAbandon(t *testing.T) {
 
 func TestRefuseAndAccept(t *testing.T) {
 	t.Parallel()
-	for _, spec := range []string{"tcp4://127.0.0.1:0", "tcp://:0", "unix"} {
+	for _, spec := range []string{"tcp4://127.0.0.1:0", "tcp://:0", "unix", "unixgram"} {
 		t.Run(spec, func(t *testing.T) {
-			if spec == "unix" {
-				spec = "unix://" + filepath.Join(t.TempDir(), "s")
+			if onPath(spec) {
+				spec += "://" + filepath.Join(t.TempDir(), "s")
 			}
 			s := newSet(t, Config{})
 			c := claim(t, s, spec)

@@ -49,7 +49,7 @@ const nobody = -1
 type claimSystem struct {
 	set     *system
 	at      endpoint
-	dir     *directory // of a unix path
+	dir     *directory // of a path
 	all     []*Lane    // in the order in which they were made
 	members []*Lane    // in the order of the kernel's group
 	serving int        // whose lanes are steered to
@@ -78,9 +78,10 @@ type laneSystem struct {
 	deaf           bool // cannot be watched any more
 	watched        bool // the keeper may be inside poll(2) with it
 	expires, pause time.Time
-	ghost          time.Time // since when it has been closed, and there all the same
-	mptcp          bool      // Multipath TCP, as somebody else made it: no program can be attached through it
-	name           string    // a unix lane's own name in the directory
+	ghost          time.Time  // since when it has been closed, and there all the same
+	mptcp          bool       // Multipath TCP, as somebody else made it: no program can be attached through it
+	name           string     // own name in the directory, of a lane on a path
+	left           *leftovers // of a lane of unixgram whose generation is gone; nil: nothing was relayed
 	options        []Option
 	blocking       bool
 }
@@ -178,7 +179,7 @@ func (s *system) openClaimLocked(c *Claim) error {
 	if err := s.startLocked(); err != nil {
 		return err
 	}
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		if err := s.openPathLocked(c); err != nil {
 			return err
 		}
@@ -253,7 +254,7 @@ func (s *system) listeningLaneLocked(c *Claim, gen int, options []Option, blocki
 // newLaneLocked makes a bound lane; beside others means that sockets of ours are on an address that overlaps.
 func (s *system) newLaneLocked(c *Claim, gen int, options []Option, blocking, others bool) (*Lane, error) {
 	l := &Lane{claim: c, laneSystem: laneSystem{set: s, gen: gen, fd: -1, state: laneBound, options: options, blocking: blocking}}
-	if c.at.network == "unix" {
+	if c.at.onPath() {
 		if err := s.openUnixLocked(l); err != nil {
 			return nil, err
 		}
@@ -316,7 +317,7 @@ func (s *system) listen(l *Lane) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if l.claim.at.network == "udp" {
+	if l.claim.at.datagrams() {
 		return fmt.Errorf("listener: listen on %s: %w", l.claim, unix.EOPNOTSUPP)
 	}
 	var err error
@@ -337,7 +338,7 @@ func (s *system) listen(l *Lane) error {
 
 // deepenLocked listens again: a guest's listen(2) may have made the queue shorter.
 func (s *system) deepenLocked(l *Lane) error {
-	if l.fd < 0 || l.claim.at.network == "udp" {
+	if l.fd < 0 || l.claim.at.datagrams() {
 		return nil
 	}
 	if l.claim.at.network == "tcp" && !listens(l.fd) {

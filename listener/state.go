@@ -11,7 +11,7 @@ type State struct {
 type ClaimState struct {
 	Name     string      `json:"name,omitempty"`
 	Spec     string      `json:"spec,omitempty"`     // the address as given; empty for a claim that came of a guest's own bind
-	Network  string      `json:"network"`            // tcp, udp or unix
+	Network  string      `json:"network"`            // tcp, udp, unix or unixgram
 	Addr     string      `json:"addr"`               // host:port with the real port, or the path
 	Family   int         `json:"family,omitempty"`   // AF_INET or AF_INET6
 	V6Only   bool        `json:"v6only,omitempty"`   // IPV6_V6ONLY

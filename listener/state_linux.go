@@ -21,7 +21,7 @@ func (s *system) stateLocked() State {
 			Name: c.address.Name, Spec: c.address.Spec, Network: c.at.network, Addr: c.at.addr.String(),
 			Family: c.at.family, V6Only: c.at.v6only, Scope: c.at.scope, Explicit: c.explicit, Serving: c.serving, Owner: c.owner,
 		}
-		if c.at.network == "unix" {
+		if c.at.onPath() {
 			cs.Addr = c.at.path
 		}
 		order := slices.Clone(c.members)

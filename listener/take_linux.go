@@ -66,7 +66,7 @@ func (s *system) takeClaimLocked(at endpoint, gen int, all []found) error {
 	if err := s.startLocked(); err != nil {
 		return err
 	}
-	if at.network == "unix" {
+	if at.onPath() {
 		var err error
 		if c.dir, err = openDirectory(at.path); err != nil {
 			return err
@@ -86,7 +86,7 @@ func (s *system) takeClaimLocked(at endpoint, gen int, all []found) error {
 		f.fd = -1
 		c.owner = &f.owner
 		c.all, c.members = append(c.all, l), append(c.members, l)
-		if at.network == "unix" {
+		if at.onPath() {
 			// A name of its own, by which it can be published again.
 			l.name = c.dir.fresh()
 			if err := unix.Linkat(c.dir.fd, c.dir.base, c.dir.fd, l.name, 0); err != nil {
@@ -99,7 +99,7 @@ func (s *system) takeClaimLocked(at endpoint, gen int, all []found) error {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if at.network == "unix" {
+	if at.onPath() {
 		return nil
 	}
 	// One of ours makes a group of it, through which the program is attached. What strays into it before that is relayed.

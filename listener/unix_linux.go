@@ -14,7 +14,7 @@ import (
 // putBackLook is how often a claimed path is looked at when inotify(7) cannot be had.
 const putBackLook = 20 * time.Millisecond
 
-// openPathLocked opens the directory of a claim of unix.
+// openPathLocked opens the directory of a claim on a path.
 func (s *system) openPathLocked(c *Claim) error {
 	d, err := openDirectory(c.at.path)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *system) openPathLocked(c *Claim) error {
 // openUnixLocked binds a lane to a name of its own.
 func (s *system) openUnixLocked(l *Lane) error {
 	c := l.claim
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, c.at.kind()|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
@@ -61,7 +61,10 @@ func (s *system) joinUnixLocked(l *Lane) error {
 	c := l.claim
 	c.members = append(c.members, l)
 	s.saveLocked()
-	err := listenOn(l.fd, c.address.Backlog)
+	var err error
+	if !c.at.datagrams() {
+		err = listenOn(l.fd, c.address.Backlog)
+	}
 	if err == nil && c.serving == nobody {
 		if err = c.dir.publish(l.name); err == nil {
 			c.serving, l.steered = l.gen, true
@@ -86,7 +89,8 @@ func (s *system) reconcileUnixLocked(c *Claim) {
 	}
 }
 
-// refuseUnixLocked puts a dead socket in the place of the claimed path, and sends waiting clients away.
+// refuseUnixLocked puts a dead socket in the place of the claimed path, and sends waiting clients away. Datagrams that wait
+// are nobody's connection: they stay.
 func (s *system) refuseUnixLocked(c *Claim) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -102,7 +106,7 @@ func (s *system) refuseUnixLocked(c *Claim) error {
 		return os.NewSyscallError("renameat", err)
 	}
 	for _, l := range c.members {
-		if l.fd < 0 {
+		if l.fd < 0 || c.at.datagrams() {
 			continue
 		}
 		// The flag is the guest's as well: it is put back as it was.

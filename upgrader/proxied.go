@@ -34,7 +34,7 @@ func (c *Config) checkProxies() error {
 		p := &c.Proxies[i]
 		for _, a := range []listener.Address{p.Public, p.Backend} {
 			switch a.Network {
-			case "udp", "udp4", "udp6":
+			case "udp", "udp4", "udp6", "unixgram":
 				return usage("proxy %s: datagrams have no connections to keep", p.Public)
 			}
 		}

@@ -193,7 +193,7 @@ func (p *proxied) claims() []*listener.Claim {
 	}
 	var out []*listener.Claim
 	for _, c := range p.set.Claims() {
-		if c.Network() != "udp" && sameStream(c.Address(), p.Backend) {
+		if !c.Datagrams() && sameStream(c.Address(), p.Backend) {
 			out = append(out, c)
 		}
 	}

@@ -113,7 +113,7 @@ func (s *Service) probeOptions(g *generation) *ready.Options {
 
 // streams reports whether clients connect to a lane of g.
 func (s *Service) streams(g *generation) bool {
-	return slices.ContainsFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return l.Claim().Network() != "udp" })
+	return slices.ContainsFunc(s.set.Lanes(g.number), func(l *listener.Lane) bool { return !l.Claim().Datagrams() })
 }
 
 // heard is told each message of a process that wrote to the notify socket of

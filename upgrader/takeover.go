@@ -111,7 +111,7 @@ func (s *Service) bound(g *generation, pid int, lane *listener.Lane) {
 	}
 	s.observe(Event{What: EventBound, Generation: g.number, Pid: pid, Message: lane.Claim().String()})
 	s.save()
-	if lane.Claim().Network() == "udp" {
+	if lane.Claim().Datagrams() {
 		s.listened(g, lane)
 		return
 	}

@@ -50,7 +50,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	c := &f.config
 	*c = upgrader.Defaults()
 	set.SortFlags = false
-	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path; repeatable")
+	set.StringArrayVarP(&f.listen, "listen", "l", nil, "claim an address, `[NAME=]ADDR`: 8080, :8080, host:port, [::1]:80, tcp://, tcp4://, tcp6://, udp://, unix:///path, unixgram:///path; repeatable")
 	f.proxy.register(set)
 	set.IntVar(&c.StoreMax, "store-max", c.StoreMax, "`N` descriptors that the server may park for its successor (FDSTORE=1 on NOTIFY_SOCKET); 0: none")
 	set.StringVar(&f.intercept, "intercept", string(c.Intercept), "take over the server's own bind(2): `auto|on|off`; auto: when no address is claimed")

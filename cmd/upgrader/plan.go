@@ -211,14 +211,18 @@ func (c *configFile) clashes(services []upgrader.Config) (errs []error) {
 	by := map[string]string{}
 	for _, s := range services {
 		claim := func(flag string, a listener.Address) {
-			if a.Network != "unix" && a.Port == 0 {
+			key := a.String()
+			switch {
+			case a.Path != "": // streams and datagrams cannot share one
+				key = a.Path
+			case a.Port == 0:
 				return
 			}
-			if other, taken := by[a.String()]; taken && other != s.Name {
+			if other, taken := by[key]; taken && other != s.Name {
 				line := c.services[s.Name].flags[flag].line
 				errs = append(errs, &lineError{c.path, line, fmt.Errorf("%s is claimed by %s too: give one of them another address", a, other)})
 			}
-			by[a.String()] = s.Name
+			by[key] = s.Name
 		}
 		for _, a := range s.Listen {
 			claim("listen", a)

@@ -139,7 +139,7 @@ func parseBackend(spec string) (listener.Address, url.Values, error) {
 	if err == nil && a.Name != "" {
 		err = fmt.Errorf("the backend %s has no name", rest)
 	}
-	if err == nil && a.Port == 0 && a.Network != "unix" {
+	if err == nil && a.Port == 0 && a.Path == "" {
 		err = fmt.Errorf("the backend %s needs a port", rest)
 	}
 	return a, options, err

@@ -30,7 +30,7 @@ func (h setHandler) Bind(r Request) (Injection, error) {
 
 func (h setHandler) Listen(r Request) error {
 	lane := h.lane(r.Inode)
-	if lane == nil || lane.Claim().Network() == "udp" { // the kernel knows the error
+	if lane == nil || lane.Claim().Datagrams() { // the kernel knows the error
 		return ErrPass
 	}
 	return h.set.Listen(lane)
