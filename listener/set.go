@@ -123,6 +123,15 @@ func (s *Set) Settle(ctx context.Context, gen int, o SettleOptions) (Settled, er
 	return s.sys.settle(ctx, gen, o)
 }
 
+// Load is what waits on a claim and what is in flight.
+type Load struct {
+	Queues   map[uint64]int // connections that nobody has accepted yet, by a lane's cookie; lanes of which that is not known are not in it
+	InFlight int            // connections with a request under way, as it seems; -1: not known
+}
+
+// Load looks at a claim. What is in flight is known of TCP, queues of TCP and Unix streams.
+func (s *Set) Load(c *Claim) (Load, error) { return s.sys.load(c) }
+
 // Retire says that generation gen is gone. What lies in its lanes, or lands there late, is relayed to
 // the claim's address. Lanes that are still steered to hold clients until another is steered to.
 func (s *Set) Retire(gen int) { s.sys.retire(gen) }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 )
@@ -60,6 +61,7 @@ func (s *Service) Signal(sig syscall.Signal) {
 func (s *Service) Status(ctx context.Context) (control.Status, error) {
 	var st control.Status
 	members := map[int]*process.Members{}
+	var claims []*listener.Claim // as in st
 	err := s.ask(ctx, func() {
 		st = control.Status{
 			Version: control.StatusVersion, Name: s.config.Name, ID: s.config.ID, Zone: s.config.Zone, Type: s.config.Type, Command: s.config.Command, Pid: os.Getpid(),
@@ -94,8 +96,9 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 		if st.Message == "" && s.serving != nil {
 			st.Message = s.serving.said
 		}
-		for _, c := range s.set.Claims() {
-			info := control.Claim{Name: c.Name(), Address: c.String(), Lanes: []control.LaneInfo{}}
+		claims = s.set.Claims()
+		for _, c := range claims {
+			info := control.Claim{Name: c.Name(), Address: c.String(), InFlight: -1, Lanes: []control.LaneInfo{}}
 			for _, l := range s.set.LanesOn(c) {
 				state := "held"
 				switch {
@@ -116,7 +119,24 @@ func (s *Service) Status(ctx context.Context) (control.Status, error) {
 			st.Generations[i].Members = len(m.Pids())
 		}
 	}
+	for i, c := range claims {
+		s.load(c, &st.Claims[i])
+	}
 	return st, err
+}
+
+// load tells what waits on a claim and what is in flight, as far as it can be seen.
+func (s *Service) load(c *listener.Claim, info *control.Claim) {
+	load, err := s.set.Load(c)
+	if err != nil {
+		return
+	}
+	info.InFlight = load.InFlight
+	for i := range info.Lanes {
+		if n, known := load.Queues[info.Lanes[i].Cookie]; known {
+			info.Lanes[i].Queue = n
+		}
+	}
 }
 
 // InCharge is closed once this upgrader is the one that decides: at once,

@@ -14,11 +14,14 @@ import (
 const verdictsShown = 10
 
 // Render writes s for people: aligned columns, times relative to now.
-func Render(w io.Writer, s Status, now time.Time) error {
+func Render(w io.Writer, s Status, now time.Time) error { return RenderShort(w, s, now, verdictsShown) }
+
+// RenderShort is Render with at most so many verdicts.
+func RenderShort(w io.Writer, s Status, now time.Time, verdicts int) error {
 	var b bytes.Buffer
 	pairs := columns(&b)
 	pairs.row("service", s.Name)
-	state := s.State + " for " + span(now.Sub(s.Since))
+	state := s.State + " for " + Span(now.Sub(s.Since))
 	if s.Refusing {
 		state += ", clients are refused"
 	}
@@ -27,7 +30,7 @@ func Render(w io.Writer, s Status, now time.Time) error {
 		pairs.row("message", s.Message)
 	}
 	pairs.row("command", strings.Join(s.Command, " "))
-	pairs.row("upgrader", fmt.Sprintf("pid %d, strategy %s, up %s", s.Pid, s.Strategy, span(now.Sub(s.Started))))
+	pairs.row("upgrader", fmt.Sprintf("pid %d, strategy %s, up %s", s.Pid, s.Strategy, Span(now.Sub(s.Started))))
 	pairs.row("swaps", fmt.Sprintf("%d committed, %d rolled back, %d failed", s.Swaps.Committed, s.Swaps.RolledBack, s.Swaps.Failed))
 	if s.Restarts > 0 {
 		pairs.row("restarts", fmt.Sprint(s.Restarts))
@@ -46,14 +49,14 @@ func Render(w io.Writer, s Status, now time.Time) error {
 		for _, g := range s.Generations {
 			ready := "-"
 			if !g.Ready.IsZero() {
-				ready = took(g.Ready.Sub(g.Started))
+				ready = Took(g.Ready.Sub(g.Started))
 			}
-			t.row(fmt.Sprint(g.Number), number(g.Pid), g.State, ago(g.Started, now), ready, fmt.Sprint(g.Members), fmt.Sprint(g.Lanes), g.Executable)
+			t.row(fmt.Sprint(g.Number), number(g.Pid), g.State, Ago(g.Started, now), ready, fmt.Sprint(g.Members), fmt.Sprint(g.Lanes), g.Executable)
 		}
 		t.end()
 	}
 	if len(s.Claims) > 0 {
-		t := table(&b, "CLAIM", "ADDRESS", "LANES")
+		t := table(&b, "CLAIM", "ADDRESS", "IN FLIGHT", "LANES")
 		for _, c := range s.Claims {
 			lanes := make([]string, len(c.Lanes))
 			for i, l := range c.Lanes {
@@ -65,7 +68,11 @@ func Render(w io.Writer, s Status, now time.Time) error {
 					lanes[i] += fmt.Sprintf(" (%d queued)", l.Queue)
 				}
 			}
-			t.row(c.Name, c.Address, strings.Join(lanes, ", "))
+			busy := "-"
+			if c.InFlight >= 0 {
+				busy = fmt.Sprint(c.InFlight)
+			}
+			t.row(c.Name, c.Address, busy, strings.Join(lanes, ", "))
 		}
 		t.end()
 	}
@@ -77,11 +84,11 @@ func Render(w io.Writer, s Status, now time.Time) error {
 		}
 		t.end()
 	}
-	if len(s.Verdicts) > 0 {
+	if len(s.Verdicts) > 0 && verdicts > 0 {
 		t := table(&b, "SWAP", "VERDICT", "WHEN", "TOOK", "ASKED BY", "FROM", "TO", "REASON")
-		for i := len(s.Verdicts) - 1; i >= 0 && len(s.Verdicts)-i <= verdictsShown; i-- {
+		for i := len(s.Verdicts) - 1; i >= 0 && len(s.Verdicts)-i <= verdicts; i-- {
 			v := s.Verdicts[i]
-			t.row(number(v.Swap), v.Verdict, ago(v.Start, now), took(v.Took), v.Asked, number(v.From), number(v.To), v.Reason)
+			t.row(number(v.Swap), v.Verdict, Ago(v.Start, now), Took(v.Took), v.Asked, number(v.From), number(v.To), v.Reason)
 		}
 		t.end()
 	}
@@ -96,15 +103,15 @@ func RenderVerdict(w io.Writer, v Verdict) error {
 	fmt.Fprintf(&b, "%s: ", v.Verdict)
 	switch {
 	case v.Verdict == Committed && v.From > 0:
-		fmt.Fprintf(&b, "generation %d serves in place of %d, after %s", v.To, v.From, took(v.Took))
+		fmt.Fprintf(&b, "generation %d serves in place of %d, after %s", v.To, v.From, Took(v.Took))
 	case v.Verdict == Committed:
-		fmt.Fprintf(&b, "generation %d serves, after %s", v.To, took(v.Took))
+		fmt.Fprintf(&b, "generation %d serves, after %s", v.To, Took(v.Took))
 	default:
-		b.WriteString(clean(v.Reason))
+		b.WriteString(Clean(v.Reason))
 	}
 	if v.Verdict != Committed && v.Exit != nil {
 		if v.Exit.Signal != "" {
-			fmt.Fprintf(&b, " (killed by %s)", clean(v.Exit.Signal))
+			fmt.Fprintf(&b, " (killed by %s)", Clean(v.Exit.Signal))
 		} else {
 			fmt.Fprintf(&b, " (exit status %d)", v.Exit.Code)
 		}
@@ -113,14 +120,14 @@ func RenderVerdict(w io.Writer, v Verdict) error {
 	if len(v.Phases) > 0 {
 		phases := make([]string, len(v.Phases))
 		for i, p := range v.Phases {
-			phases[i] = clean(p.Name) + " " + took(p.Duration)
+			phases[i] = Clean(p.Name) + " " + Took(p.Duration)
 		}
 		fmt.Fprintf(&b, "  %s\n", strings.Join(phases, ", "))
 	}
 	if v.Verdict != Committed && len(v.Stderr) > 0 {
 		b.WriteString("  its last lines on stderr:\n")
 		for _, line := range v.Stderr {
-			fmt.Fprintf(&b, "    %s\n", clean(line))
+			fmt.Fprintf(&b, "    %s\n", Clean(line))
 		}
 	}
 	_, err := w.Write(b.Bytes())
@@ -143,15 +150,15 @@ func table(b *bytes.Buffer, head ...string) rows {
 
 func (r rows) row(cells ...string) {
 	for i, c := range cells {
-		cells[i] = clean(c)
+		cells[i] = Clean(c)
 	}
 	fmt.Fprintln(r, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 }
 
 func (r rows) end() { _ = r.Flush() } // a buffer takes everything
 
-// clean replaces what a terminal would act upon: servers write what they like.
-func clean(s string) string {
+// Clean replaces what a terminal would act upon: servers write what they like.
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
@@ -177,19 +184,19 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// ago says how long before now t was.
-func ago(t, now time.Time) string {
+// Ago says how long before now t was.
+func Ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
 	if d := now.Sub(t); d >= time.Second {
-		return span(d) + " ago"
+		return Span(d) + " ago"
 	}
 	return "now" // or in the future: clocks are set
 }
 
-// span writes a long duration by its largest unit, or two.
-func span(d time.Duration) string {
+// Span writes a long duration by its largest unit, or two.
+func Span(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"
@@ -211,11 +218,11 @@ func pair(d, large time.Duration, l string, small time.Duration, s string) strin
 	return fmt.Sprintf("%d%s", d/large, l)
 }
 
-// took writes a short duration with three digits.
-func took(d time.Duration) string {
+// Took writes a short duration with three digits.
+func Took(d time.Duration) string {
 	switch {
 	case d >= time.Minute:
-		return span(d)
+		return Span(d)
 	case d >= time.Second:
 		return d.Round(10 * time.Millisecond).String()
 	case d >= time.Millisecond:

@@ -19,7 +19,7 @@ func sample() Status {
 			{Number: 10, Pid: 4400, State: GenerationServing, Started: noon.Add(-70 * time.Second), Ready: noon.Add(-70*time.Second + 12345*time.Microsecond), Executable: "/srv/new", Lanes: 1, Members: 1},
 			{Number: 11, State: GenerationStarting, Started: noon, Executable: "/srv/new"},
 		},
-		Claims: []Claim{{Name: "web", Address: "tcp :80", Lanes: []LaneInfo{{Generation: 10, State: "steered", Queue: 3}, {Generation: 9, State: "held"}}}, {Name: "admin", Address: "unix:///run/admin"}},
+		Claims: []Claim{{Name: "web", Address: "tcp :80", InFlight: 2, Lanes: []LaneInfo{{Generation: 10, State: "steered", Queue: 3}, {Generation: 9, State: "held"}}}, {Name: "admin", Address: "unix:///run/admin", InFlight: -1}},
 		Swaps:  Counters{Committed: 8, RolledBack: 1},
 		Verdicts: []Verdict{
 			{Swap: 1, Verdict: RolledBack, Reason: "generation 2 exited\nwith status 1", Asked: AskedHTTP, From: 1, To: 2, Start: noon.Add(-25 * time.Hour), Took: 61 * time.Second},
@@ -44,9 +44,9 @@ GENERATION  PID   STATE     STARTED     READY AFTER  PROCESSES  LANES  EXECUTABL
 10          4400  serving   1m10s ago   12.35ms      1          1      /srv/new
 11          -     starting  now         -            0          0      /srv/new
 
-CLAIM  ADDRESS            LANES
-web    tcp :80            10 steered (3 queued), 9 held
-admin  unix:///run/admin
+CLAIM  ADDRESS            IN FLIGHT  LANES
+web    tcp :80            2          10 steered (3 queued), 9 held
+admin  unix:///run/admin  -
 
 SWAP  VERDICT      WHEN      TOOK   ASKED BY     FROM  TO  REASON
 2     committed    3h ago    250ms  signal USR2  1     3
@@ -108,11 +108,11 @@ func TestSpans(t *testing.T) {
 		-time.Second: "0s", 0: "0s", 59*time.Second + 999: "59s", time.Minute: "1m", 3599 * time.Second: "59m59s",
 		time.Hour: "1h", 25 * time.Hour: "1d1h", 24*time.Hour + time.Minute: "1d", 1000 * 24 * time.Hour: "1000d",
 	} {
-		if got := span(d); got != want {
+		if got := Span(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
-	if got := ago(noon.Add(time.Hour), noon); got != "now" {
+	if got := Ago(noon.Add(time.Hour), noon); got != "now" {
 		t.Errorf("the future was %s", got)
 	}
 }
@@ -128,7 +128,7 @@ func TestSchema(t *testing.T) {
 	zero := `"0001-01-01T00:00:00Z"`
 	want := `{"version":1,"name":"","command":[],"pid":0,"state":"","since":` + zero + `,"started":` + zero + `,"strategy":"",` +
 		`"generations":[{"number":0,"pid":0,"state":"","started":` + zero + `,"executable":"","lanes":0,"members":0}],` +
-		`"claims":[{"name":"","address":"","lanes":[]}],"swaps":{"committed":0,"rolled_back":0,"failed":0},"totals":{"timeouts":0,"errors":0,"took_ns":0,"phases":[],"relayed":0,"lost":0},` +
+		`"claims":[{"name":"","address":"","in_flight":0,"lanes":[]}],"swaps":{"committed":0,"rolled_back":0,"failed":0},"totals":{"timeouts":0,"errors":0,"took_ns":0,"phases":[],"relayed":0,"lost":0},` +
 		`"verdicts":[{"swap":0,"verdict":"","asked":"","from":0,"to":0,"start":` + zero + `,"took_ns":0,"phases":[{"name":"","duration_ns":0}],"exit":{"code":0}}],` +
 		`"parked":0,"restarts":0}`
 	if string(got) != want {

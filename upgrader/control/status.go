@@ -71,9 +71,12 @@ type Generation struct {
 
 // Claim is an address that is held for the service.
 type Claim struct {
-	Name    string     `json:"name"`
-	Address string     `json:"address"`
-	Lanes   []LaneInfo `json:"lanes"` // in the order of the group; never null
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// InFlight is how many connections seem to have a request under way, of all generations; -1: not known (Unix sockets,
+	// datagrams, other systems than Linux).
+	InFlight int        `json:"in_flight"`
+	Lanes    []LaneInfo `json:"lanes"` // in the order of the group; never null
 }
 
 // LaneInfo is the socket of one generation on a claim.
@@ -81,7 +84,7 @@ type LaneInfo struct {
 	Generation int    `json:"generation"`
 	State      string `json:"state"`            // steered, shared, waiting, held
 	Share      int    `json:"share,omitempty"`  // percentage of new connections of a shared one
-	Queue      int    `json:"queue"`            // connections that nobody accepted yet, -1: not known
+	Queue      int    `json:"queue"`            // connections that nobody accepted yet, -1: not known (datagrams, other systems than Linux)
 	Cookie     uint64 `json:"cookie,omitempty"` // SO_COOKIE
 }
 
