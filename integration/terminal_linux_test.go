@@ -26,6 +26,14 @@ func startInTerminal(t *testing.T, o options) (u *upgrader, master *os.File) {
 // terminal makes a pair of ends of a terminal. What comes out is dropped.
 func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
+	master, slave = quietTerminal(t)
+	go func() { _, _ = io.Copy(io.Discard, master) }() // ends with it
+	return master, slave
+}
+
+// quietTerminal is a terminal that nobody reads from yet.
+func quietTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("needs a terminal: %v", err)
@@ -48,7 +56,6 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	if err != nil {
 		t.Skipf("needs a terminal: %v", err)
 	}
-	t.Cleanup(func() { _ = slave.Close() })            // the upgrader has its own
-	go func() { _, _ = io.Copy(io.Discard, master) }() // ends with it
+	t.Cleanup(func() { _ = slave.Close() }) // the upgrader has its own
 	return master, slave
 }

@@ -47,7 +47,7 @@ is UPGRADER_STOP_SIGNAL.`,
 		return &exit{exitUsage, fmt.Errorf("%w (upgrader --help lists the flags)", err)}
 	})
 	f.register(root.Flags())
-	root.AddCommand(newStatus(), newRestart(), newRollback(), newReload(), newSelfUpgrade(), newSnapshot(), newStop(), newEvents(), newConfig(), newAdopt(), newDoctor(), newDemo(), newDemoServer(), newStartServer(), newVersion())
+	root.AddCommand(newStatus(), newRestart(), newRollback(), newReload(), newSelfUpgrade(), newSnapshot(), newStop(), newEvents(), newMonitor(), newConfig(), newAdopt(), newDoctor(), newDemo(), newDemoServer(), newStartServer(), newVersion())
 	return root
 }
 
