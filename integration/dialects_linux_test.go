@@ -38,6 +38,10 @@ environment 'production'
 app { |env| [200, {'Content-Type' => 'text/plain'}, ["gen=#{ENV['UPGRADER_GENERATION']} pid=#{Process.pid}\n"]] }
 `
 
+const rackApp = `
+run lambda { |_| [200, {'content-type' => 'text/plain'}, ["gen=#{ENV['UPGRADER_GENERATION']} pid=#{Process.pid}\n"]] }
+`
+
 // Servers of others, unmodified, that are handed their socket in a dialect of
 // their own.
 func TestDialects(t *testing.T) {
@@ -56,6 +60,10 @@ func TestDialects(t *testing.T) {
 		}},
 		{name: "puma", tools: []string{"puma"}, flags: []string{"--dialect", "puma"}, exit: killed, command: func(s *scratch, a string) []string {
 			return []string{"puma", "-C", s.write(t, "puma.rb", pumaConfig, 0o644), "-b", "tcp://" + a}
+		}},
+		{name: "unicorn", tools: []string{"unicorn"}, flags: []string{"--dialect", "unicorn", "--stop-signal", "QUIT"}, command: func(s *scratch, a string) []string {
+			s.write(t, "config.ru", rackApp, 0o644)
+			return []string{"unicorn", "-E", "none", "-l", a, "-c", s.write(t, "unicorn.rb", "worker_processes 2\n", 0o644), s.path("config.ru")}
 		}},
 		{name: "einhorn, with its ack", tools: []string{"ruby"}, flags: []string{"--dialect", "einhorn", "--ready", "notify"}, command: func(s *scratch, _ string) []string {
 			return []string{"ruby", s.write(t, "worker.rb", einhornServer, 0o644)}

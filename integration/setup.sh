@@ -9,7 +9,7 @@ packages=(
   nginx-light haproxy redis-server              # servers written in C
   libnginx-mod-stream                           # nginx as a proxy, for the benchmark
   python3 python3-gunicorn gunicorn             # a pre-forking one
-  puma                                          # and what is written in Ruby
+  puma unicorn                                  # and what is written in Ruby
   uwsgi-core uwsgi-plugin-python3
   postgresql mariadb-server                     # databases
   libserver-starter-perl                        # the peer whose options we take
