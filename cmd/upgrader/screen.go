@@ -88,7 +88,7 @@ func (s *screen) Show(b *monitor.Board, now time.Time, _ bool) error {
 	out.WriteString(home)
 	for i, line := range b.Text(width, height, now) {
 		if i > 0 {
-			out.WriteString("\r\n")
+			out.WriteByte('\n') // the terminal begins a line with it
 		}
 		out.WriteString(line + eraseLine)
 	}

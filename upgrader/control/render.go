@@ -14,10 +14,15 @@ import (
 const verdictsShown = 10
 
 // Render writes s for people: aligned columns, times relative to now.
-func Render(w io.Writer, s Status, now time.Time) error { return RenderShort(w, s, now, verdictsShown) }
+func Render(w io.Writer, s Status, now time.Time) error {
+	if err := RenderNow(w, s, now); err != nil {
+		return err
+	}
+	return RenderVerdicts(w, s.Verdicts, now, verdictsShown)
+}
 
-// RenderShort is Render with at most so many verdicts.
-func RenderShort(w io.Writer, s Status, now time.Time, verdicts int) error {
+// RenderNow is Render without the verdicts.
+func RenderNow(w io.Writer, s Status, now time.Time) error {
 	var b bytes.Buffer
 	pairs := columns(&b)
 	pairs.row("service", s.Name)
@@ -84,14 +89,22 @@ func RenderShort(w io.Writer, s Status, now time.Time, verdicts int) error {
 		}
 		t.end()
 	}
-	if len(s.Verdicts) > 0 && verdicts > 0 {
-		t := table(&b, "SWAP", "VERDICT", "WHEN", "TOOK", "ASKED BY", "FROM", "TO", "REASON")
-		for i := len(s.Verdicts) - 1; i >= 0 && len(s.Verdicts)-i <= verdicts; i-- {
-			v := s.Verdicts[i]
-			t.row(number(v.Swap), v.Verdict, Ago(v.Start, now), Took(v.Took), v.Asked, number(v.From), number(v.To), v.Reason)
-		}
-		t.end()
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// RenderVerdicts writes the last verdicts, at most so many, below an empty line; nothing if there is none.
+func RenderVerdicts(w io.Writer, all []Verdict, now time.Time, most int) error {
+	if len(all) == 0 {
+		return nil
 	}
+	var b bytes.Buffer
+	t := table(&b, "SWAP", "VERDICT", "WHEN", "TOOK", "ASKED BY", "FROM", "TO", "REASON")
+	for i := len(all) - 1; i >= 0 && len(all)-i <= most; i-- {
+		v := all[i]
+		t.row(number(v.Swap), v.Verdict, Ago(v.Start, now), Took(v.Took), v.Asked, number(v.From), number(v.To), v.Reason)
+	}
+	t.end()
 	_, err := w.Write(b.Bytes())
 	return err
 }

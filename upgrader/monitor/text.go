@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -11,8 +12,10 @@ import (
 	"github.com/upgrader/upgrader/upgrader/control"
 )
 
-// verdictsShown is how many verdicts each service shows.
-const verdictsShown = 4
+const (
+	verdictsShown = 4 // of each service
+	stepsShown    = 4 // of a swap at least, however small the screen is
+)
 
 // Text gives the board as lines for a screen of that size, the service that changed last on top. Nothing in them moves a cursor.
 func (b *Board) Text(width, height int, now time.Time) []string {
@@ -26,7 +29,10 @@ func (b *Board) Text(width, height int, now time.Time) []string {
 	byChange := slices.Clone(b.services)
 	slices.SortStableFunc(byChange, func(a, b *service) int { return b.heard.Compare(a.heard) })
 	for _, s := range byChange {
-		lines = append(append(lines, s.text(now)...), "")
+		lines = append(append(lines, s.text(now, height-len(lines))...), "")
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
 	}
 	if len(lines) > height {
 		lines = append(lines[:max(height-1, 0)], "...")
@@ -98,24 +104,44 @@ func (s *service) last(now time.Time) string {
 	return text
 }
 
-// text is one service at length.
-func (s *service) text(now time.Time) []string {
-	var out bytes.Buffer
-	_ = control.RenderShort(&out, s.status, now, verdictsShown) // a buffer takes everything
-	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+// text is one service at length. Where there is not room for all, the last steps of its swap matter more than the first, and than
+// verdicts.
+func (s *service) text(now time.Time, room int) []string {
+	lines := written(func(w io.Writer) error { return control.RenderNow(w, s.status, now) })
+	verdicts := written(func(w io.Writer) error { return control.RenderVerdicts(w, s.status.Verdicts, now, verdictsShown) })
 	if len(s.steps) == 0 {
-		return lines
+		return append(lines, verdicts...)
 	}
 	title := "THE LAST SWAP"
 	if s.under() {
 		title = "THE SWAP UNDER WAY"
 	}
-	first := s.steps[0]
+	first, steps := s.steps[0], s.steps
+	if most := max(room-2-min(len(steps), stepsShown), 2); most < len(lines) {
+		lines = lines[:most]
+	}
 	lines = append(lines, "", title+", since "+first.Time.Local().Format(time.TimeOnly))
-	for _, e := range s.steps {
+	if len(lines)+min(len(steps), stepsShown)+len(verdicts) > room {
+		verdicts = nil
+	}
+	if most := max(room-len(lines)-len(verdicts), stepsShown); most < len(steps) {
+		steps = steps[len(steps)-most+1:]
+		lines = append(lines, "  ...")
+	}
+	for _, e := range steps {
 		lines = append(lines, fmt.Sprintf("  %10s  %s", "+"+control.Took(e.Time.Sub(first.Time)), Describe(e)))
 	}
-	return lines
+	return append(lines, verdicts...)
+}
+
+// written gives what is written, in lines.
+func written(write func(io.Writer) error) []string {
+	var out bytes.Buffer
+	_ = write(&out) // a buffer takes everything
+	if out.Len() == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
 }
 
 // Describe says in words what happened, without when and to which service.
