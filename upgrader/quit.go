@@ -3,6 +3,7 @@ package upgrader
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/upgrader/upgrader/upgrader/process"
 )
@@ -53,6 +54,7 @@ func (s *Service) confirmed(g *generation) {
 	}
 	g.confirmed = true
 	s.observe(Event{What: EventConfirmed, Generation: g.number, Pid: g.pid()})
+	s.limitLinger(g)
 	if then := g.then; then != nil && g.phase == phaseLeaving && !s.state.ending() {
 		g.phase, g.then = phaseDraining, nil
 		then()
@@ -60,4 +62,20 @@ func (s *Service) confirmed(g *generation) {
 	if w := s.starting; w != nil && !w.begun && s.alone(w) {
 		s.start(w)
 	}
+}
+
+// limitLinger kills g, which has confirmed, if it stays for too long.
+func (s *Service) limitLinger(g *generation) {
+	if s.config.Linger == 0 {
+		return
+	}
+	late := time.AfterFunc(s.config.Linger, func() {
+		s.tell(func() {
+			if g.run.Err() == nil && !s.handsOff() {
+				s.observe(Event{What: EventKilled, Generation: g.number, Pid: g.pid(), Message: "it lingers for too long", Warning: true})
+				g.hurry()
+			}
+		})
+	})
+	context.AfterFunc(g.run, func() { late.Stop() })
 }

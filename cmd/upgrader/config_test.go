@@ -195,7 +195,7 @@ func TestConfigErrors(t *testing.T) {
 // config check tells of everything at once, and of what is not on this machine.
 func TestConfigCheck(t *testing.T) {
 	path := written(t, "services:\n  a:\n    command: [/no/such/server]\n  b:\n    command: [/bin/sh]\n    env-file: /no/such/file\n  c:\n    command: [/bin/sh]\n    user: nobody-of-that-name\n")
-	names, errs := checkConfig(path)
+	names, _, errs := checkConfig(path)
 	if len(errs) != 3 || !slices.Equal(names, []string{"a", "b"}) {
 		t.Fatalf("%v, %v", names, errs)
 	}
@@ -219,4 +219,44 @@ func FuzzConfig(f *testing.F) {
 		r := &sectionReader{path: "f", known: knownFlags()}
 		r.section(tree, oneService)
 	})
+}
+
+// What has no effect is told with its line, and is no mistake.
+func TestConfigIdle(t *testing.T) {
+	path := written(t, `
+defaults:
+  stop-timeout: 10s
+  RestartConfig: {GracefulTimeout: 30}
+services:
+  one:
+    command: [sleep, "1"]
+    strategy: exclusive
+    RestartConfig:
+      EventProcessDelay: 50
+      KillTimeout: 15000
+      AutoExitTimeout: 15000
+  two:
+    command: [sleep, "1"]
+    retry-max: 1
+    retry-interval: 3s
+    RestartConfig: {EventProcessDelay: 50, AutoExitTimeout: 9000, GracefulTimeout: 5}
+`)
+	names, idle, errs := checkConfig(path)
+	if len(errs) > 0 || len(names) != 2 {
+		t.Fatalf("%v, %v", names, errs)
+	}
+	want := []string{
+		":10: EventProcessDelay: retire-delay has no effect: with --strategy exclusive",
+		":4: GracefulTimeout: graceful-timeout has no effect: KILL comes first",
+		":12: AutoExitTimeout: linger-timeout has no effect: KILL comes first",
+		":16: retry-interval has no effect: it is the pause before the second retry",
+	}
+	if len(idle) != len(want) {
+		t.Errorf("%d are told, want %d: %v", len(idle), len(want), idle)
+	}
+	for i, text := range want[:min(len(want), len(idle))] {
+		if got := idle[i].Error(); !strings.HasPrefix(got, path+text) {
+			t.Errorf("%q, want %q", got, text)
+		}
+	}
 }

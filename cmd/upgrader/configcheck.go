@@ -22,11 +22,11 @@ func newConfig() *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check FILE",
-		Short: "Tell all that is wrong with a file for --config, without running anything",
+		Short: "Tell all that is wrong with a file for --config, and what in it has no effect, without running anything",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			names, errs := checkConfig(args[0])
-			for _, err := range errs {
+			names, idle, errs := checkConfig(args[0])
+			for _, err := range append(errs, idle...) {
 				fmt.Fprintln(cmd.ErrOrStderr(), oneLine(err.Error()))
 			}
 			if len(errs) > 0 {
@@ -39,12 +39,13 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-// checkConfig gives the names of the services of a file, and all that is wrong
-// with it: what is written, and what it names on this machine.
-func checkConfig(path string) (names []string, errs []error) {
+// checkConfig gives the names of the services of a file, what in it has no
+// effect here, and all that is wrong with it: what is written, and what it names
+// on this machine.
+func checkConfig(path string) (names []string, idle, errs []error) {
 	file, errs := readConfigFile(path)
 	if len(errs) > 0 {
-		return nil, errs
+		return nil, nil, errs
 	}
 	none := pflag.NewFlagSet("upgrader", pflag.ContinueOnError)
 	var p *plan
@@ -54,7 +55,7 @@ func checkConfig(path string) (names []string, errs []error) {
 		p, errs = file.planSeveral(none)
 	}
 	if p == nil {
-		return nil, errs
+		return nil, nil, errs
 	}
 	for _, c := range p.services {
 		names = append(names, c.Name)
@@ -66,7 +67,7 @@ func checkConfig(path string) (names []string, errs []error) {
 			errs = append(errs, &lineError{path, s.line, fmt.Errorf("%s: %w", c.Name, err)})
 		}
 	}
-	return names, errs
+	return names, p.idle, errs
 }
 
 // missing tells what of a service is not there.

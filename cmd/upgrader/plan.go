@@ -22,6 +22,7 @@ type plan struct {
 	own      flags             // of the upgrader itself
 	services []upgrader.Config // one, unless several
 	several  bool              // they are a fleet
+	idle     []error           // what was given and has no effect
 }
 
 // makePlan makes a plan for the main command. command is nil when none was
@@ -36,7 +37,7 @@ func makePlan(f *flags, set *pflag.FlagSet, command []string, lookup func(string
 		if err != nil {
 			return nil, []error{err}
 		}
-		return &plan{own: *f, services: []upgrader.Config{c}}, nil
+		return &plan{own: *f, services: []upgrader.Config{c}, idle: f.idle(c)}, nil
 	}
 	file, errs := readConfigFile(f.configFile)
 	if len(errs) > 0 {
@@ -110,7 +111,23 @@ func (c *configFile) planOne(set *pflag.FlagSet, command []string) (*plan, []err
 	if err != nil {
 		return nil, []error{err}
 	}
-	return &plan{own: *f, services: []upgrader.Config{config}}, nil
+	return &plan{own: *f, services: []upgrader.Config{config}, idle: c.locateAll(f.idle(config), c.own)}, nil
+}
+
+// idle tells which of the flags have no effect on c.
+func (f *flags) idle(c upgrader.Config) (all []error) {
+	for _, i := range c.Idle(f.given) {
+		all = append(all, fmt.Errorf("--%s has no effect: %s", i.Flag, i.Why))
+	}
+	return all
+}
+
+// locateAll is locate for several.
+func (c *configFile) locateAll(errs []error, sections ...section) []error {
+	for i, err := range errs {
+		errs[i] = c.locate(err, sections...)
+	}
+	return errs
 }
 
 // planSeveral makes a plan of a file with services.
@@ -150,6 +167,7 @@ func (c *configFile) planSeveral(set *pflag.FlagSet) (*plan, []error) {
 			var config upgrader.Config
 			if config, err = c.config(f, s.command, s, c.defaults); err == nil {
 				p.services = append(p.services, config)
+				p.idle = append(p.idle, c.locateAll(f.idle(config), s, c.defaults)...)
 			}
 		}
 		if err != nil {

@@ -53,7 +53,10 @@ func (f *flags) preset(c *upgrader.Config) error {
 	}
 	c.Command = command.Args
 	if !f.given("stop-timeout") {
-		c.StopTimeout, c.SwapTimeout = 0, nfSwapTimeout
+		c.StopTimeout = 0
+		if !f.given("drain-timeout") {
+			c.SwapTimeout = nfSwapTimeout
+		}
 	}
 	if !f.given("swap-signal") {
 		c.SwapSignal = nfQuit

@@ -70,7 +70,14 @@ func (f *systemFlags) parse(c *upgrader.Config) error {
 		return err
 	}
 	if ask == "events" {
-		c.Quit = upgrader.QuitByEvents(winevents.Times{})
+		times := winevents.Times{Confirm: c.DrainTimeout}
+		if c.RetireDelay != nil {
+			times.Hold = c.RetireDelay()
+		}
+		c.Quit = upgrader.QuitByEvents(times)
+		if c.DrainTimeout == 0 && c.StopTimeout == upgrader.Defaults().StopTimeout { // enough for a server that keeps to the protocol
+			c.DrainTimeout = winevents.DefaultConfirm + winevents.DefaultLinger
+		}
 	}
 	switch c.Ready.Kind {
 	case ready.Listen, ready.Accept:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -47,6 +48,9 @@ func wrap(f *flags, set *pflag.FlagSet, command []string) error {
 		return &exit{exitUsage, fmt.Errorf("--log-file: %w", err)}
 	}
 	defer out.close()
+	for _, err := range p.idle {
+		log.Warn(strings.TrimPrefix(err.Error(), "--"))
+	}
 	h := &host{
 		plan: p, log: log, output: out, memory: newTidier(), daemon: daemon, above: above, terminal: inForeground(), ignored: launch.Ignored(),
 		up: newUpward(os.Getenv("NOTIFY_SOCKET"), len(p.services)), signals: make(chan os.Signal, 64), done: make(chan struct{}),
