@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,14 +61,27 @@ func (l *Life) Ends() bool {
 func exits(b []byte) (exiting bool, threads int) {
 	const state, flags, count = 3, 9, 20
 	const pfExiting = 0x4
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from field 3
-	if len(fields) <= count-3 {
-		return false, 0
+	number := 2 // of the field; a proxy asks for each connection that ends, so nothing is allocated
+	for field := range bytes.FieldsSeq(b[bytes.LastIndexByte(b, ')')+1:]) {
+		switch number++; number {
+		case state:
+			exiting = bytes.ContainsAny(field, "ZXx")
+		case flags:
+			exiting = exiting || decimal(field)&pfExiting != 0
+		case count:
+			return exiting, decimal(field)
+		}
 	}
-	n, err := strconv.ParseUint(fields[flags-3], 10, 64)
-	exiting = err == nil && n&pfExiting != 0 || strings.ContainsAny(fields[state-3], "ZXx")
-	threads, _ = strconv.Atoi(fields[count-3]) // the kernel's own number
-	return exiting, threads
+	return false, 0
+}
+
+// decimal reads a number that the kernel wrote.
+func decimal(b []byte) int {
+	n := 0
+	for _, c := range b {
+		n = n*10 + int(c-'0')
+	}
+	return n
 }
 
 // Close ends the look.
