@@ -170,7 +170,7 @@ func (b *bench) proxyRound(round int) error {
 	if err != nil {
 		return err
 	}
-	started, _, err := b.startPassages(origin.address)
+	started, family, err := b.startPassages(origin.address)
 	if err != nil {
 		return err
 	}
@@ -189,11 +189,14 @@ func (b *bench) proxyRound(round int) error {
 			if _, err := m.take(s.address, b.Amounts.ProxySlice/5); err != nil { // buffers and windows grow now
 				return fmt.Errorf("%s: %s: %w\n%s", s.name, m.name, err, s.output())
 			}
-			got, err := m.take(s.address, b.Amounts.ProxySlice)
+			got, each, err := spending(s, family[s.name], func() (float64, error) { return m.take(s.address, b.Amounts.ProxySlice) })
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w\n%s", s.name, m.name, err, s.output())
 			}
 			b.samples.add("proxy/"+s.name+"/"+m.name, got)
+			if s.name != noProxy {
+				b.samples.add("proxy/"+s.name+"/"+m.name+"/time", each)
+			}
 		}
 	}
 	return stopAll(append(started, origin))
@@ -281,16 +284,8 @@ type footprint struct {
 
 // footprintOf a process, and of what comes of it if that is asked for.
 func footprintOf(pid int, family bool) (footprint, error) {
-	pids := []int{pid}
-	if family {
-		for child, parent := range parents() {
-			if parent == pid {
-				pids = append(pids, child)
-			}
-		}
-	}
 	var f footprint
-	for _, pid := range pids {
+	for _, pid := range processesOf(pid, family) {
 		mb, err := pss(pid)
 		if err != nil {
 			return f, err

@@ -9,11 +9,13 @@ import (
 var proxyMeasures = [...]struct {
 	name, title string
 	digits      int
+	each        string  // what its processor time is told of
+	unit        float64 // of that time, in seconds
 }{
-	{"down", "down, GB/s", 2},
-	{"up", "up, GB/s", 2},
-	{"requests", "requests/s", 0},
-	{"connections", "connections/s", 0},
+	{"down", "down, GB/s", 2, "ms/GB down", 1e-3},
+	{"up", "up, GB/s", 2, "ms/GB up", 1e-3},
+	{"requests", "requests/s", 0, "µs/request", 1e-6},
+	{"connections", "connections/s", 0, "µs/connection", 1e-6},
 }
 
 func (p *page) proxied(who, measure string) series {
@@ -58,6 +60,26 @@ func (p *page) proxy() section {
 			"Clients, proxy and server share the cores. Memory (PSS) and descriptors are of the proxy's own processes, beyond what they had before the connections came, each of which was used once. "+
 			"haproxy (splice-auto) has a thread and nginx a worker for each core.",
 		bulkStreams, talkers, messageSize, p.options.amounts.ProxyRounds, p.options.amounts.ProxySlice), t}
+}
+
+// proxyTime is what the proxies themselves spend: the machine's noise is less in it than in rates.
+func (p *page) proxyTime() section {
+	t := table{head: []string{"who"}}
+	for _, m := range proxyMeasures {
+		t.head = append(t.head, m.each, "of haproxy")
+	}
+	for _, who := range proxies()[1:] {
+		if p.lacks(&t, "proxy", who) {
+			continue
+		}
+		row := []string{who}
+		for _, m := range proxyMeasures {
+			s := p.proxied(who, m.name+"/time")
+			row = append(row, number(s.median()/m.unit, 1), spread(s.over(p.proxied(haproxyTCP, m.name+"/time")), 2))
+		}
+		t.add(row...)
+	}
+	return section{"proxy", "What a proxy spends", "The processor time of the proxy's own processes in the same rounds, system calls included. It depends less on what else the machine does than a rate.", t}
 }
 
 // proxyGoals compare with the better of both peers in the same rounds.
