@@ -98,7 +98,7 @@ type Config struct {
 	KeepAlive   net.KeepAliveConfig // of both connections; the zero value leaves what they have
 	UserTimeout time.Duration       // TCP_USER_TIMEOUT of both (Linux). 0: the system's
 	HeaderIn    HeaderIn
-	HeaderOut   bool        // a PROXY v2 header is the first thing on every leg, with an id that stays with the client
+	HeaderOut   bool        // a PROXY v2 header is the first thing on every leg, with an id that stays with the client, and the leg's generation
 	Observe     func(Event) // called by many goroutines at once; must not block. nil: nobody
 }
 

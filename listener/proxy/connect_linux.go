@@ -149,6 +149,7 @@ func (s *session) reach(t *target) (*leg, error) {
 	s.attempt = nil
 	if a.err == nil && len(s.greet) > 0 {
 		// A new connection's send buffer takes a header at once.
+		stamp(s.greet, t.Generation)
 		if _, a.err = a.leg.write(s.greet); a.err != nil {
 			a.leg.close()
 		}

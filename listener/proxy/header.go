@@ -3,10 +3,12 @@ package proxy
 import (
 	"bufio"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -14,16 +16,24 @@ import (
 // maxIdentity is the longest unique id (PROXY protocol, 2.2.5).
 const maxIdentity = 128
 
+// tlvGeneration is of the types that are left to applications (PROXY protocol, 2.2.8): the number of the
+// generation that the header is for, generationSize bytes, the most significant one first.
+const (
+	tlvGeneration  = proxyproto.PP2_TYPE_MIN_CUSTOM + 7
+	generationSize = 4
+)
+
 // origin is where a client comes from, as the server is told.
 type origin struct {
 	source, destination net.Addr
 	tlvs                []proxyproto.TLV // the unique id is among them
 }
 
-// format gives the bytes of a PROXY v2 header: always the same for one client.
+// format gives the bytes of a PROXY v2 header: the same for one client at each generation, once they are stamped.
 func (o origin) format() ([]byte, error) {
 	h := proxyproto.HeaderProxyFromAddrs(2, o.source, o.destination)
-	if err := h.SetTLVs(o.tlvs); err != nil {
+	generation := proxyproto.TLV{Type: tlvGeneration, Value: make([]byte, generationSize)}
+	if err := h.SetTLVs(append(slices.Clip(o.tlvs), generation)); err != nil {
 		return nil, fmt.Errorf("proxy: header out: %w", err)
 	}
 	b, err := h.Format()
@@ -31,6 +41,11 @@ func (o origin) format() ([]byte, error) {
 		return nil, fmt.Errorf("proxy: header out: %w", err)
 	}
 	return b, nil
+}
+
+// stamp a header that format gave with the generation that it is sent to.
+func stamp(header []byte, generation int) {
+	binary.BigEndian.PutUint32(header[len(header)-generationSize:], uint32(generation))
 }
 
 // ends of a connection.
@@ -53,7 +68,7 @@ func newOrigin(c ends, h *proxyproto.Header) (origin, error) {
 		}
 		for _, t := range given {
 			switch t.Type {
-			case proxyproto.PP2_TYPE_CRC32C, proxyproto.PP2_TYPE_NOOP: // of that header, not of ours
+			case proxyproto.PP2_TYPE_CRC32C, proxyproto.PP2_TYPE_NOOP, tlvGeneration: // of that header, not of ours
 				continue
 			case proxyproto.PP2_TYPE_UNIQUE_ID:
 				if len(t.Value) > maxIdentity || identified {

@@ -3,12 +3,14 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -40,10 +42,11 @@ func TestHeaderOut(t *testing.T) {
 	}
 	first := <-got
 	local, remote := c.LocalAddr().(*net.TCPAddr), c.RemoteAddr().(*net.TCPAddr)
-	want := append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x2f\x7f\x00\x00\x01\x7f\x00\x00\x01"),
+	want := append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x36\x7f\x00\x00\x01\x7f\x00\x00\x01"),
 		byte(local.Port>>8), byte(local.Port), byte(remote.Port>>8), byte(remote.Port), 5, 0, 32)
-	if len(first) != len(want)+32 || !bytes.Equal(first[:len(want)], want) {
-		t.Errorf("got\n%s, want\n%s and 32 bytes of id", hex.Dump(first), hex.Dump(want))
+	generation := func(n byte) []byte { return []byte{0xe7, 0, 4, 0, 0, 0, n} }
+	if len(first) != len(want)+32+7 || !bytes.Equal(first[:len(want)], want) || !bytes.HasSuffix(first, generation(1)) {
+		t.Errorf("got\n%s, want\n%s, 32 bytes of id, and generation 1", hex.Dump(first), hex.Dump(want))
 	}
 	if o := move(t, p, newServer(t, 2, greeted(got))); o.Stayed != 0 {
 		t.Errorf("%+v", o)
@@ -51,13 +54,91 @@ func TestHeaderOut(t *testing.T) {
 	if line := ask(t, c, "2"); line != "2 2" {
 		t.Errorf("got %q", line)
 	}
-	if second := <-got; !bytes.Equal(first, second) {
+	if second := <-got; !bytes.Equal(append(first[:len(first)-7:len(first)-7], generation(2)...), second) {
 		t.Errorf("the successor got\n%s, the predecessor\n%s", hex.Dump(second), hex.Dump(first))
 	}
 	other := connect(t, p)
 	ask(t, other, "x")
-	if third := <-got; bytes.Equal(third[len(want):], first[len(want):]) {
+	if third := <-got; bytes.Equal(third[len(want):len(want)+32], first[len(want):len(want)+32]) {
 		t.Error("two clients have one id")
+	}
+}
+
+// introduced reads the header as servers do that use the library, tells it, and then answers lines.
+func introduced(got chan<- [2]string) func(*server, net.Conn) {
+	return func(s *server, c net.Conn) {
+		h, err := proxyproto.Read(bufio.NewReaderSize(iotest.OneByteReader(c), 1)) // none of the bytes after it
+		if err != nil {
+			got <- [2]string{err.Error()}
+			return
+		}
+		tlvs, err := h.TLVs()
+		if err != nil {
+			got <- [2]string{err.Error()}
+			return
+		}
+		var told [2]string
+		for _, t := range tlvs {
+			switch t.Type {
+			case proxyproto.PP2_TYPE_UNIQUE_ID:
+				told[0] = h.SourceAddr.String() + " " + string(t.Value)
+			case 0xe7:
+				told[1] = fmt.Sprint(binary.BigEndian.Uint32(t.Value))
+			}
+		}
+		got <- told
+		lines(s, c)
+	}
+}
+
+// Over swaps each server is told its own generation, and the same of the client.
+func TestHeaderOverSwaps(t *testing.T) {
+	const clients, swaps = 5, 10
+	for _, policy := range []Policy{PolicyDrain, PolicyResume} {
+		t.Run(policy.String(), func(t *testing.T) {
+			got := make(chan [2]string, clients)
+			p := started(t, Config{Policy: policy, HeaderOut: true})
+			server := newServer(t, 1, introduced(got))
+			p.Serve(server.backend())
+			var all []net.Conn
+			for range clients {
+				c := connect(t, p)
+				ask(t, c, "hello")
+				all = append(all, c)
+			}
+			known := map[string]bool{}
+			for generation := 1; ; generation++ {
+				for range clients {
+					told := <-got
+					if generation == 1 {
+						known[told[0]] = true
+					}
+					if !known[told[0]] || told[1] != fmt.Sprint(generation) {
+						t.Fatalf("generation %d was told %q", generation, told)
+					}
+				}
+				if len(known) != clients {
+					t.Fatalf("%d clients are known by %d names", clients, len(known))
+				}
+				if generation > swaps {
+					return
+				}
+				next := newServer(t, generation+1, introduced(got))
+				if policy == PolicyResume {
+					p.Hold()
+					server.leave()
+				}
+				if o := move(t, p, next); o.Stayed != 0 {
+					t.Fatalf("%+v", o)
+				}
+				server = next
+				for _, c := range all {
+					if line := ask(t, c, "x"); line != fmt.Sprintf("%d x", generation+1) {
+						t.Fatalf("got %q", line)
+					}
+				}
+			}
+		})
 	}
 }
 
@@ -66,7 +147,7 @@ func TestHeaderIn(t *testing.T) {
 		SourceAddr:      &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234},
 		DestinationAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80}}
 	if err := v2.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_UNIQUE_ID, Value: []byte("given")},
-		{Type: proxyproto.PP2_TYPE_CRC32C, Value: make([]byte, 4)}}); err != nil {
+		{Type: proxyproto.PP2_TYPE_CRC32C, Value: make([]byte, 4)}, {Type: tlvGeneration, Value: []byte{0, 0, 0, 9}}}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := v2.Format()
@@ -80,14 +161,14 @@ func TestHeaderIn(t *testing.T) {
 		mode          HeaderMode
 		trusted       []netip.Prefix
 	}{
-		{"v2", string(b), head + "\x14" + addresses + "\x05\x00\x05given", HeaderRequired, nil},
-		{"v1", "PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n", head + "\x2f" + addresses + "\x05\x00\x20", HeaderRequired, nil},
+		{"v2", string(b), head + "\x1b" + addresses + "\x05\x00\x05given\xe7\x00\x04\x00\x00\x00\x01", HeaderRequired, nil},
+		{"v1", "PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n", head + "\x36" + addresses + "\x05\x00\x20", HeaderRequired, nil},
 		{"none", "hello, who is there\n", "", HeaderRequired, nil},
 		{"broken", "PROXY TCP4 x\r\n", "", HeaderRequired, nil},
 		{"not trusted", string(b), "", HeaderRequired, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
-		{"trusted", string(b), head + "\x14" + addresses, HeaderRequired, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-		{"optional", string(b), head + "\x14" + addresses, HeaderOptional, nil},
-		{"optional, none", "", head + "\x2f\x7f\x00\x00\x01", HeaderOptional, nil},
+		{"trusted", string(b), head + "\x1b" + addresses, HeaderRequired, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		{"optional", string(b), head + "\x1b" + addresses, HeaderOptional, nil},
+		{"optional, none", "", head + "\x36\x7f\x00\x00\x01", HeaderOptional, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := make(chan []byte, 1)

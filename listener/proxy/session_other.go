@@ -255,6 +255,7 @@ func (s *session) dial(t *target) (*leg, error) {
 	s.mu.Unlock()
 	if err == nil {
 		if err = s.p.tune(c); err == nil && len(s.greet) > 0 {
+			stamp(s.greet, t.Generation)
 			// A new connection's send buffer takes a header at once.
 			_, err = c.Write(s.greet)
 		}

@@ -14,7 +14,7 @@ import (
 type state struct {
 	p     *Proxy
 	id    uint64
-	greet []byte       // PROXY header, the first bytes of every leg; nil: none
+	greet []byte       // PROXY header, the first bytes of every leg, see stamp; nil: none
 	http  *exchange    // nil: bytes are just bytes
 	last  atomic.Int64 // when something moved, in ns since 1970
 

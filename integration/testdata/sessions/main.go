@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -165,24 +166,23 @@ func ended(err error) error {
 	return err
 }
 
+// identity of a client, from a header that is for this generation.
 func identity(h *proxyproto.Header) (uint64, error) {
+	const generation = 0xe7
 	tlvs, err := h.TLVs()
 	if err != nil {
 		return 0, err
 	}
+	told := map[proxyproto.PP2Type][]byte{}
 	for _, v := range tlvs {
-		if v.Type != proxyproto.PP2_TYPE_UNIQUE_ID {
-			continue
-		}
-		b, err := hex.DecodeString(string(v.Value))
-		if err != nil || len(b) != 16 {
-			return 0, fmt.Errorf("the unique id is %q", v.Value)
-		}
-		var id uint64
-		for _, x := range b[:8] {
-			id = id<<8 | uint64(x)
-		}
-		return id | 1, nil // not 0
+		told[v.Type] = v.Value
 	}
-	return 0, errors.New("no unique id")
+	if n := told[generation]; len(n) != 4 || strconv.Itoa(int(binary.BigEndian.Uint32(n))) != os.Getenv("UPGRADER_GENERATION") {
+		return 0, fmt.Errorf("the header is for generation %x, this is %s", n, os.Getenv("UPGRADER_GENERATION"))
+	}
+	b, err := hex.DecodeString(string(told[proxyproto.PP2_TYPE_UNIQUE_ID]))
+	if err != nil || len(b) != 16 {
+		return 0, fmt.Errorf("the unique id is %q", told[proxyproto.PP2_TYPE_UNIQUE_ID])
+	}
+	return binary.BigEndian.Uint64(b) | 1, nil // not 0
 }
