@@ -238,13 +238,13 @@ func (s *session) paused() bool {
 // forward b, up to where the client's direction has to stop: what is left is carry.
 func (s *session) forward(g *leg, b []byte) {
 	for len(b) > 0 {
-		n := len(b)
+		n := min(len(b), len(s.loop.buffer)) // what a leg was not able to take may be more
 		if s.http != nil && !s.http.pinned() {
 			if s.http.up.between() && (!s.http.boundary() || s.paused()) {
 				s.keepCarry(b)
 				return
 			}
-			k, err := s.http.request(b)
+			k, err := s.http.request(b[:n])
 			if err != nil {
 				s.opaque(g, err)
 				continue

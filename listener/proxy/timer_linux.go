@@ -4,33 +4,55 @@ package proxy
 
 import "container/heap"
 
-// alarm is when a session wants to be looked at.
-type alarm struct {
-	at int64 // ns since 1970
-	to ticket
-}
-
-// alarms are a heap, the next one first. Those of sessions that have ended stay until their time.
-type alarms []alarm
+// alarms are a heap of the sessions that want to be looked at, the next one first.
+type alarms []*session
 
 func (a alarms) Len() int           { return len(a) }
-func (a alarms) Less(i, j int) bool { return a[i].at < a[j].at }
-func (a alarms) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *alarms) Push(x any)        { *a = append(*a, x.(alarm)) }
+func (a alarms) Less(i, j int) bool { return a[i].alarm < a[j].alarm }
+
+func (a alarms) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].place, a[j].place = int32(i), int32(j)
+}
+
+func (a *alarms) Push(x any) {
+	s := x.(*session)
+	s.place = int32(len(*a))
+	*a = append(*a, s)
+}
 
 func (a *alarms) Pop() any {
 	last := len(*a) - 1
-	x := (*a)[last]
+	s := (*a)[last]
+	(*a)[last] = nil
 	*a = (*a)[:last]
-	return x
+	return s
 }
 
-func (a *alarms) add(x alarm) { heap.Push(a, x) }
-
-// due gives one that is due, if any.
-func (a *alarms) due(now int64) (alarm, bool) {
-	if len(*a) == 0 || (*a)[0].at > now {
-		return alarm{}, false
+// set has s looked at at a time, in ns since 1970, and not before.
+func (a *alarms) set(s *session, at int64) {
+	before := s.alarm
+	if s.alarm = at; before == 0 {
+		heap.Push(a, s)
+		return
 	}
-	return heap.Pop(a).(alarm), true
+	heap.Fix(a, int(s.place))
+}
+
+// clear the alarm of s, if it has one.
+func (a *alarms) clear(s *session) {
+	if s.alarm != 0 {
+		heap.Remove(a, int(s.place))
+		s.alarm = 0
+	}
+}
+
+// due gives a session whose time has come, without an alarm; nil: there is none.
+func (a *alarms) due(now int64) *session {
+	if len(*a) == 0 || (*a)[0].alarm > now {
+		return nil
+	}
+	s := (*a)[0]
+	a.clear(s)
+	return s
 }

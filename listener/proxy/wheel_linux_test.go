@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -39,18 +40,34 @@ func TestWheel(t *testing.T) {
 
 func TestAlarms(t *testing.T) {
 	var a alarms
-	for _, at := range []int64{5, 3, 9, 1, 7} {
-		a.add(alarm{at: at})
+	var all []*session
+	for id, at := range []int64{5, 3, 9, 1, 7, 4, 30, 8} {
+		all = append(all, &session{state: state{id: uint64(id)}})
+		a.set(all[id], at)
 	}
-	last := int64(0)
-	for x, ok := a.due(7); ok; x, ok = a.due(7) {
-		if x.at < last {
-			t.Errorf("%d after %d", x.at, last)
+	a.set(all[0], 20) // later
+	a.set(all[6], 2)  // sooner
+	a.clear(all[1])
+	a.clear(all[1]) // it has none
+	var order []uint64
+	for s := a.due(8); s != nil; s = a.due(8) {
+		if s.alarm != 0 {
+			t.Errorf("session %d still has an alarm", s.id)
 		}
-		last = x.at
+		order = append(order, s.id)
 	}
-	if len(a) != 1 || last != 7 {
-		t.Errorf("%d are left, the last was %d", len(a), last)
+	if want := []uint64{3, 6, 5, 4, 7}; !slices.Equal(order, want) {
+		t.Errorf("%v were due, want %v", order, want)
+	}
+	a.set(all[3], 10) // once more
+	if s := a.due(100); s != all[2] {
+		t.Errorf("session %d came first of the rest", s.id)
+	}
+	for _, s := range []*session{all[0], all[3]} {
+		a.clear(s)
+	}
+	if len(a) != 0 {
+		t.Errorf("%d are left", len(a))
 	}
 }
 
