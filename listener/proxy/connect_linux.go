@@ -32,7 +32,7 @@ type attempt struct {
 	over      bool
 	leg       *leg
 	err       error
-	result    dialResult
+	result    *dialResult // of a goroutine
 }
 
 // dialResult is what a goroutine found: a connection, where there is one to be made (errDirect), or an error.
@@ -112,11 +112,12 @@ func (s *session) seek() verdict {
 	return waits
 }
 
-// departed asks Config.Departed. For a client that had no server yet, what is a millisecond old will do: a
+// departed asks Config.Departed. For a client that had no server yet, what is some milliseconds old will do: a
 // generation may go at any moment after it was asked about anyway.
 func (s *session) departed(generation int) bool {
+	const some = 5 * time.Millisecond
 	l := s.loop
-	fresh := l.alive == generation && l.now-l.lookedAt < int64(time.Millisecond)
+	fresh := l.alive == generation && l.now-l.lookedAt < int64(some)
 	if fresh && s.side == sideClient {
 		return false
 	}
@@ -148,8 +149,8 @@ func (s *session) reach(t *target) (*leg, error) {
 	}
 	s.attempt = nil
 	if a.err == nil && len(s.greet) > 0 {
-		// A new connection's send buffer takes a header at once.
 		stamp(s.greet, t.Generation)
+		// A new connection's send buffer takes a header at once.
 		if _, a.err = a.leg.write(s.greet); a.err != nil {
 			a.leg.close()
 		}
@@ -169,14 +170,15 @@ func (s *session) begin(t *target) *attempt {
 		}
 		l.known = nil
 	}
-	a := &attempt{target: t}
+	a := &attempt{target: t, result: &dialResult{}}
 	ctx, cancel := context.WithTimeout(s.p.ctx, s.p.config.Dial)
 	a.cancel = cancel
-	s.p.group.Go(func() {
+	p, l := s.p, s.loop // s may be another client's when this is over
+	p.group.Go(func() {
 		defer cancel()
-		c, err := t.Dial(context.WithValue(ctx, directKey{}, &a.result))
+		c, err := t.Dial(context.WithValue(ctx, directKey{}, a.result))
 		if err == nil {
-			if err = s.p.tune(c); err != nil {
+			if err = p.tune(c); err != nil {
 				_ = c.Close() // it is of no use
 			}
 		}
@@ -184,7 +186,7 @@ func (s *session) begin(t *target) *attempt {
 			a.result.sock, err = detach(c)
 		}
 		a.result.err = err
-		if !s.loop.post(message{to: s, attempt: a}) && err == nil {
+		if !l.post(message{to: s, attempt: a}) && err == nil {
 			a.result.sock.close()
 		}
 	})
@@ -212,8 +214,12 @@ func (s *session) dialed(a *attempt) {
 	}
 }
 
+// newLeg has a side that no other has, nor the last one that was dropped: its events may still come.
 func (s *session) newLeg(t *target, k sock) *leg {
-	s.side = sideLeg + sideOther - max(s.side, sideLeg) // the other one
+	taken := func(g *leg) bool { return g != nil && g.side == s.side }
+	for again := true; again; again = taken(s.leg) || taken(s.next) {
+		s.side = max((s.side+1)%sides, sideLeg)
+	}
 	return &leg{sock: k, generation: t.Generation, side: s.side}
 }
 
@@ -239,6 +245,7 @@ func (s *session) dropAttempt() {
 // install g as the leg.
 func (s *session) install(g *leg) {
 	s.park(false)
+	s.loop.alarms.clear(s) // it was about connecting
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leg = g

@@ -79,13 +79,14 @@ func (s *session) connect(address unix.Sockaddr) (sock, error) {
 	case *unix.SockaddrUnix:
 		family, tcp = unix.AF_UNIX, false
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := socket(family)
 	if err != nil {
 		return sock{fd: -1}, os.NewSyscallError("socket", err)
 	}
 	k := newSock(fd, tcp)
 	k.writable = false
 	if tcp {
+		k.nagle = true
 		err = s.p.tuneLeg(fd)
 	}
 	if err == nil {
@@ -101,7 +102,7 @@ func (s *session) connect(address unix.Sockaddr) (sock, error) {
 // connectSoon begins to connect. A Unix socket whose server's queue is full says EAGAIN, and is not
 // connected later (connect(2)): that is an error.
 func connectSoon(fd int, address unix.Sockaddr) error {
-	if err := unix.Connect(fd, address); err != unix.EINPROGRESS && err != unix.EINTR {
+	if err := connectSocket(fd, address); err != unix.EINPROGRESS && err != unix.EINTR {
 		return err
 	}
 	return nil
@@ -110,8 +111,11 @@ func connectSoon(fd int, address unix.Sockaddr) error {
 // connected checks a connection that was made: it is to the generation that is meant, and not to itself,
 // which happens to who connects to a port of the ephemeral range that nobody listens on.
 func (e *endpoint) connected(fd int) error {
-	if e.left() {
-		return errLeft
+	if e.serves != nil {
+		if !e.serves() {
+			return errLeft
+		}
+		return nil // somebody has bound the port, and so the kernel has not given it to us (ip(7))
 	}
 	here, err := syscall.Getsockname(fd)
 	if err != nil {

@@ -6,10 +6,13 @@ import "io"
 // decided is false when the session goes on in the other direction.
 func (s *session) legEnded(g *leg, err error) (f fate, decided bool) {
 	clean := err == io.EOF
-	gone := s.gone(g)
 	s.mu.Lock()
 	finished := s.finished
 	s.mu.Unlock()
+	if finished && clean && (s.http == nil || s.http.pinned() || !s.http.started()) {
+		return over, true // both have ended, whoever the server is: the client's connection is closed with the session
+	}
+	gone := s.gone(g)
 	if s.http != nil && !s.http.pinned() {
 		switch {
 		case s.http.started():
@@ -23,7 +26,7 @@ func (s *session) legEnded(g *leg, err error) (f fate, decided bool) {
 		gone = false // a tunnel ends with its server
 	}
 	switch {
-	case finished && clean: // the client's connection is closed with the session
+	case finished && clean:
 		return over, true
 	case finished, !gone && !clean:
 		s.reset()

@@ -73,6 +73,7 @@ func (f *flow) drain(to *sock, pool *bufferPool, l *pipes) (int, error) {
 	}
 	total := 0
 	for f.pipe.n > 0 {
+		to.prompt()
 		n, err := splice(f.pipe.r, to.fd, f.pipe.n)
 		total += n
 		f.pipe.n -= n

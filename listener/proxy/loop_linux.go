@@ -25,8 +25,9 @@ type loop struct {
 	wheel  wheel
 	slots  []slot
 	free   []int32
-	ready  []ticket // sessions with more to do, of this turn
-	now    int64    // ns since 1970, at the start of this turn
+	spare  []*session // see fresh
+	ready  []ticket   // sessions with more to do, of this turn
+	now    int64      // ns since 1970, at the start of this turn
 	load   atomic.Int64
 
 	deaf     bool // the public socket is not in epoll
@@ -88,8 +89,7 @@ func newLoop(p *Proxy) (*loop, error) {
 }
 
 func (l *loop) watch(fd int, events uint32, t ticket, side uint8) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd,
-		&unix.EpollEvent{Events: events, Fd: t.slot, Pad: int32(t.turn<<2 | uint32(side))}))
+	return os.NewSyscallError("epoll_ctl", epollAdd(l.epoll, fd, &unix.EpollEvent{Events: events, Fd: t.slot, Pad: int32(t.turn<<2 | uint32(side))}))
 }
 
 // post tells the loop; false: it has ended.
@@ -207,11 +207,8 @@ func (l *loop) read() {
 
 // elapse does what is due.
 func (l *loop) elapse() {
-	for a, ok := l.alarms.due(l.now); ok; a, ok = l.alarms.due(l.now) {
-		if s := l.at(a.to); s != nil {
-			s.alarm = 0
-			l.advance(s)
-		}
+	for s := l.alarms.due(l.now); s != nil; s = l.alarms.due(l.now) {
+		l.advance(s)
 	}
 	for due, ok := l.wheel.turn(l.now); ok; due, ok = l.wheel.turn(l.now) {
 		for _, t := range due {
@@ -238,7 +235,7 @@ func (l *loop) timeout() int {
 		}
 	}
 	if len(l.alarms) > 0 {
-		sooner(l.alarms[0].at)
+		sooner(l.alarms[0].alarm)
 	}
 	if l.wheel.count > 0 {
 		sooner(l.wheel.next)
@@ -283,14 +280,34 @@ func (l *loop) advance(s *session) {
 	}
 }
 
+// sessionsSpare is how many sessions that have ended a loop keeps.
+const sessionsSpare = 64
+
+// fresh gives a session for a client, one that has ended if there is one: clients that come and go make little
+// garbage.
+func (l *loop) fresh() *session {
+	if len(l.spare) == 0 {
+		return &session{}
+	}
+	last := len(l.spare) - 1
+	s := l.spare[last]
+	l.spare = l.spare[:last]
+	return s
+}
+
 // drop a session that has ended.
 func (l *loop) drop(s *session) {
 	x := &l.slots[s.ticket.slot]
 	x.session, x.turn = nil, (x.turn+1)&(1<<30-1)
 	l.free = append(l.free, s.ticket.slot)
+	l.alarms.clear(s)
 	s.end()
 	l.load.Add(-1)
-	l.p.forget(s)
+	l.p.forget(s) // now nobody else has it, but for post, which only makes its next client looked at once more
+	if len(l.spare) < sessionsSpare {
+		*s = session{}
+		l.spare = append(l.spare, s)
+	}
 }
 
 // finish resets all that are left.

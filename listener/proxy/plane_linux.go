@@ -168,45 +168,40 @@ func (l *loop) unlisten() {
 	l.deaf = true
 }
 
-// accept some clients.
+// accept a client. If there are more the next wait says so: to ask for one that is not there makes and
+// drops a descriptor, which costs more than a wait that has something to tell anyway.
 func (l *loop) accept() {
-	const some = 8
-	for range some {
-		if !l.p.takeRoom() {
-			l.full = true
-			l.unlisten()
-			l.p.plane.deaf.Add(1)
-			if len(l.p.room) < cap(l.p.room) { // it was left meanwhile
-				l.listen()
-			}
-			return
+	if !l.p.takeRoom() {
+		l.full = true
+		l.unlisten()
+		l.p.plane.deaf.Add(1)
+		if len(l.p.room) < cap(l.p.room) { // it was left meanwhile
+			l.listen()
 		}
-		k, err := l.p.take()
-		if err == nil {
-			l.pause = 0
-			l.p.admit(k, l)
-			continue
-		}
-		l.p.giveRoom()
-		switch {
-		case err == errAgain, errors.Is(err, net.ErrClosed):
-			return
-		case err == unix.EINTR, err == unix.ECONNABORTED:
-			continue
-		}
-		err = os.NewSyscallError("accept4", err)
-		if !passing(err) {
-			l.p.plane.stop(fmt.Errorf("proxy: accept: %w", err))
-			l.unlisten()
-			return
-		}
-		l.p.count.acceptError.Add(1)
-		l.p.config.Observe(Event{Kind: AcceptFailed, Err: err})
-		l.pause = min(max(l.pause*2, leastPause), mostPause)
-		l.listenAt = l.now + int64(l.pause)
+		return
+	}
+	k, err := l.p.take()
+	if err == nil {
+		l.pause = 0
+		l.p.admit(k, l)
+		return
+	}
+	l.p.giveRoom()
+	switch {
+	case err == errAgain, errors.Is(err, net.ErrClosed), err == unix.EINTR, err == unix.ECONNABORTED:
+		return
+	}
+	err = os.NewSyscallError("accept4", err)
+	if !passing(err) {
+		l.p.plane.stop(fmt.Errorf("proxy: accept: %w", err))
 		l.unlisten()
 		return
 	}
+	l.p.count.acceptError.Add(1)
+	l.p.config.Observe(Event{Kind: AcceptFailed, Err: err})
+	l.pause = min(max(l.pause*2, leastPause), mostPause)
+	l.listenAt = l.now + int64(l.pause)
+	l.unlisten()
 }
 
 func (p *Proxy) take() (sock, error) {
@@ -267,7 +262,14 @@ func (p *Proxy) begin(c net.Conn) {
 // admit a client, unless clients are refused. l is the loop that accepted it; nil: none.
 func (p *Proxy) admit(k sock, l *loop) {
 	p.count.accepted.Add(1)
-	s := &session{state: state{p: p}, client: k}
+	to, s := p.plane.choose(l), (*session)(nil)
+	mine := to == l
+	if mine { // another loop must not have one that this loop may still have post about
+		s = l.fresh()
+	} else {
+		s = &session{}
+	}
+	s.p, s.client, s.loop = p, k, to
 	if p.config.Policy == PolicyHTTP1 {
 		s.http = newExchange()
 	}
@@ -284,9 +286,7 @@ func (p *Proxy) admit(k sock, l *loop) {
 	s.ready = p.config.HeaderIn.Mode == HeaderOff && !p.config.HeaderOut
 	p.sessions[s.id] = s
 	p.count.sessions.Add(1)
-	s.loop = p.plane.choose(l)
 	s.loop.load.Add(1)
-	mine := s.loop == l
 	if !mine && !s.loop.post(message{to: s, adopt: true}) {
 		mine = true // it has ended, and so will this one
 	}

@@ -20,6 +20,7 @@ type session struct {
 	parked  bool  // counted so
 	side    uint8 // of the newest leg
 	alarm   int64 // when the loop looks at it, in ns since 1970; 0: when something happens
+	place   int32 // among the alarms, if it has one
 
 	search
 	intro *introduction // nil: no header is awaited
@@ -48,11 +49,11 @@ func (c *counter) Add(n int64) { *c += counter(n) }
 func (f *flag) Load() bool     { return bool(*f) }
 func (f *flag) Store(b bool)   { *f = flag(b) }
 
-// Sides of a session, as its events name them. Its legs are sideLeg and sideOther in turns.
+// Sides of a session, as its events name them. Its legs have those from sideLeg on in turns.
 const (
-	sideClient uint8 = iota
-	sideLeg
-	sideOther
+	sideClient uint8 = 0
+	sideLeg    uint8 = 1
+	sides      uint8 = 4
 )
 
 // verdict of a look at a session.
@@ -126,8 +127,7 @@ func (s *session) abort() {
 func (s *session) wakeAt(t time.Time) {
 	at := t.UnixNano()
 	if s.alarm == 0 || at < s.alarm {
-		s.alarm = at
-		s.loop.alarms.add(alarm{at: at, to: s.ticket})
+		s.loop.alarms.set(s, at)
 	}
 }
 

@@ -26,6 +26,8 @@ type sock struct {
 	final    bool // an end, an error or urgent data was reported: one short read is not all
 	broken   bool // an error was reported
 	tcp      bool // a short read has emptied it (tcp(7)); other sockets stop at ancillary data
+	nagle    bool // it has no TCP_NODELAY yet, see prompt
+	sent     bool // something, since nagle
 }
 
 func newSock(fd int, tcp bool) sock { return sock{fd: int32(fd), tcp: tcp, writable: true} }
@@ -62,8 +64,22 @@ func (k *sock) read(b []byte) (int, error) {
 	return n, err
 }
 
+// prompt is called before each send, so that none waits for the peer's acknowledgement. The first one on a
+// connection has nothing to wait for, and short connections have no other.
+func (k *sock) prompt() {
+	switch {
+	case !k.nagle:
+	case !k.sent:
+		k.sent = true
+	default:
+		k.nagle = false
+		_ = unix.SetsockoptInt(int(k.fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what is wrong with it, the send says
+	}
+}
+
 // write gives errAgain, with what was taken, when not all was.
 func (k *sock) write(b []byte) (int, error) {
+	k.prompt()
 	n, err := send(k.fd, b)
 	if err == nil && n < len(b) {
 		err = errAgain
@@ -75,7 +91,7 @@ func (k *sock) write(b []byte) (int, error) {
 }
 
 // end half-closes: the peer reads the end after all that was written.
-func (k *sock) end() error { return unix.Shutdown(int(k.fd), unix.SHUT_WR) }
+func (k *sock) end() error { return shutdown(k.fd, unix.SHUT_WR) }
 
 // abort closes so that the peer sees a reset, where the transport has one.
 func (k *sock) abort() {
@@ -87,7 +103,7 @@ func (k *sock) abort() {
 
 func (k *sock) close() {
 	if k.fd >= 0 {
-		_ = unix.Close(int(k.fd)) // nothing can be done about it
+		closeSocket(k.fd)
 		k.fd = -1
 	}
 }

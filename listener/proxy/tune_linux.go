@@ -23,10 +23,13 @@ func (p *Proxy) tuneClient(fd int) error {
 	if keep == (net.KeepAliveConfig{}) {
 		keep = clientKeepAlive()
 	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return os.NewSyscallError("setsockopt TCP_NODELAY", err)
+	}
 	return p.tuneSocket(fd, keep)
 }
 
-// tuneLeg sets what Config asks of connections to servers.
+// tuneLeg sets what Config asks of connections to servers; TCP_NODELAY is sock.prompt's.
 func (p *Proxy) tuneLeg(fd int) error { return p.tuneSocket(fd, p.config.KeepAlive) }
 
 func (p *Proxy) tuneSocket(fd int, keep net.KeepAliveConfig) error {
@@ -36,7 +39,6 @@ func (p *Proxy) tuneSocket(fd int, keep net.KeepAliveConfig) error {
 			failed = os.NewSyscallError("setsockopt "+name, err)
 		}
 	}
-	set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, "TCP_NODELAY")
 	if keep.Enable {
 		set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, "SO_KEEPALIVE")
 		usual := clientKeepAlive() // 0 asks for it, less for the system's
