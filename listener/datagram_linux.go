@@ -61,7 +61,8 @@ func (s *system) drainUDPLocked(l *Lane) error {
 			c.links[key] = k
 			s.work.Go(func() { s.answers(c, key, k) })
 		}
-		_ = k.conn.SetReadDeadline(time.Now().Add(answersFor)) // closed: the write below fails as well
+		k.until = time.Now().Add(answersFor)
+		_ = k.conn.SetReadDeadline(k.until) // closed: the write below fails as well
 		if _, err := k.conn.Write(buf[:n]); err != nil {
 			s.note(RescueLost, c, l.gen, fmt.Errorf("listener: relay a datagram: %w", err))
 			continue
@@ -75,6 +76,7 @@ type link struct {
 	conn    net.Conn
 	client  unix.Sockaddr
 	control []byte // makes an answer leave from the address that was asked
+	until   time.Time
 }
 
 // answers sends answers back until none has come for a while.
@@ -95,6 +97,10 @@ func (s *system) answers(c *Claim, key string, k *link) {
 			continue // nobody has the address for a moment
 		}
 		s.lock()
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(k.until) {
+			s.unlock() // it was asked again meanwhile
+			continue
+		}
 		if err != nil {
 			if c.links[key] == k {
 				delete(c.links, key)

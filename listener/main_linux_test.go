@@ -163,12 +163,14 @@ func answer(c net.Conn, gen int) {
 	_, _ = c.Read(b[:]) // the client ends first, so that the server's side is not in TIME_WAIT
 }
 
-// echo answers datagrams with the generation until the socket is closed.
+// echo answers datagrams with the generation until its deadline. What it has read it answers, which a closed socket
+// could not.
 func echo(p net.PacketConn, gen int) {
+	defer p.Close()
 	b := make([]byte, 16)
 	for {
 		_, from, err := p.ReadFrom(b)
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		if err == nil {
@@ -234,7 +236,7 @@ func serve(t *testing.T, s *Set, gen int) *server {
 		t.Fatalf("generation %d has no lane", gen)
 	}
 	srv := &server{}
-	var closers []io.Closer
+	var stops []func()
 	for _, l := range lanes {
 		f, err := l.Dup()
 		if err != nil {
@@ -245,14 +247,14 @@ func serve(t *testing.T, s *Set, gen int) *server {
 			if err != nil {
 				t.Fatal(err)
 			}
-			closers = append(closers, p)
+			stops = append(stops, func() { _ = p.SetReadDeadline(time.Now()) })
 			srv.work.Go(func() { echo(p, gen) })
 		} else {
 			n, err := net.FileListener(f)
 			if err != nil {
 				t.Fatal(err)
 			}
-			closers = append(closers, n)
+			stops = append(stops, func() { _ = n.Close() })
 			srv.work.Go(func() {
 				for {
 					c, err := n.Accept()
@@ -268,8 +270,8 @@ func serve(t *testing.T, s *Set, gen int) *server {
 		f.Close()
 	}
 	srv.stop = sync.OnceFunc(func() {
-		for _, c := range closers {
-			c.Close()
+		for _, stop := range stops {
+			stop()
 		}
 		srv.work.Wait()
 	})
