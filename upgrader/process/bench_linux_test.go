@@ -13,14 +13,14 @@ func BenchmarkLook(b *testing.B) {
 	}
 	m := NewMembers(Identity{id.Pid, id.Start + 1}, "", "UPGRADER_TEST_INSTANCE=nobody")
 	m.self = os.Getppid()
-	count, torn := 0, 0
+	count, vanished := 0, 0
 	for b.Loop() {
 		all, err := lookAtAll()
 		if err != nil {
 			b.Fatal(err)
 		}
-		if all.torn {
-			torn++
+		if len(all.vanished) > 0 {
+			vanished++
 		}
 		count = len(all.stats)
 		if _, err := m.List(); err != nil {
@@ -28,5 +28,5 @@ func BenchmarkLook(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(count), "processes")
-	b.ReportMetric(float64(torn)/float64(b.N), "torn/look")
+	b.ReportMetric(float64(vanished)/float64(b.N), "vanished/look")
 }

@@ -112,7 +112,7 @@ func (m *Members) Has(pid int) bool {
 // members is what one look found.
 type members struct {
 	stats []stat // ordered by age, without zombies
-	torn  bool   // somebody ended before it was known whether it was a member
+	torn  bool   // somebody who may have been a member ended before it was known whether it was
 }
 
 // look finds the members, and remembers them.
@@ -123,6 +123,7 @@ func (m *Members) look() (members, error) {
 		m.rememberLocked(nil, nil)
 		return members{}, nil
 	}
+	reaped := waitedFor()
 	everybody, err := lookAtAll()
 	if err != nil {
 		return members{}, err
@@ -134,7 +135,7 @@ func (m *Members) look() (members, error) {
 	delete(all, m.self) // never a member, nor does anything descend from us for being our child
 	delete(all, 1)
 	children := make(map[int][]stat, len(all))
-	result := members{torn: everybody.torn}
+	result := members{torn: m.torn(everybody, waitedFor() != reaped)}
 	var found []stat
 	for _, s := range all {
 		children[s.parent] = append(children[s.parent], s)
@@ -164,6 +165,24 @@ func (m *Members) look() (members, error) {
 	}
 	slices.SortFunc(result.stats, func(a, b stat) int { return byAge(a.Identity, b.Identity) })
 	return result, nil
+}
+
+// torn reports whether one of those who vanished may have been a member. Others end all the time on a busy host, which
+// means nothing: above each member that descends from this process is a child of ours that is one, too. While that one
+// is there, it is found; when it has ended, it was waited for.
+func (m *Members) torn(everybody processes, waited bool) bool {
+	switch {
+	case len(everybody.vanished) == 0:
+		return false
+	case !m.descends || waited:
+		return true
+	}
+	for _, s := range everybody.stats { // what came of one who vanished is not known
+		if slices.Contains(everybody.vanished, s.parent) {
+			return true
+		}
+	}
+	return false
 }
 
 // seedLocked reports whether s is a member by itself, without being the descendant of one.
@@ -197,7 +216,7 @@ func (m *Members) markedLocked(s stat, torn *bool) bool {
 	}
 	b, err := environ(s, s.parent == m.self)
 	if err != nil || len(b) == 0 { // not ours to read, or it has none: kernel threads, and some programs
-		*torn = *torn || errors.Is(err, ErrGone)
+		*torn = *torn || errors.Is(err, ErrGone) && (!m.descends || s.parent == m.self)
 		return false
 	}
 	variables := bytes.Split(b, []byte{0})

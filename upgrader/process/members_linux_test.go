@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -153,6 +154,39 @@ func TestKillNobody(t *testing.T) {
 	}
 	if empty, err := m.Empty(); !empty || err != nil {
 		t.Errorf("empty: %v, %v", empty, err)
+	}
+}
+
+// TestTorn: of those who end while somebody looks, only who may have been a member counts.
+func TestTorn(t *testing.T) {
+	parent := func(pid, parent int) stat { return stat{Identity: Identity{Pid: pid, Start: 1}, parent: parent} }
+	for _, c := range []struct {
+		name     string
+		descends bool
+		vanished []int
+		waited   bool
+		want     bool
+	}{
+		{"nobody", true, nil, true, false},
+		{"a stranger", true, []int{70}, false, false},
+		{"perhaps a child of ours", true, []int{70}, true, true},
+		{"the parent of somebody", true, []int{70, 20}, false, true},
+		{"somebody, of a generation that is no child's", false, []int{70}, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := &Members{descends: c.descends}
+			everybody := processes{stats: map[int]stat{30: parent(30, 20), 40: parent(40, 1)}, vanished: c.vanished}
+			if got := m.torn(everybody, c.waited); got != c.want {
+				t.Errorf("torn: %v", got)
+			}
+		})
+	}
+	before := waitedFor()
+	if err := exec.Command("true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	if waitedFor() == before {
+		t.Error("that a child was waited for is not seen")
 	}
 }
 

@@ -150,6 +150,12 @@ func anyZombie() (bool, error) {
 	return ended, nil
 }
 
+// waitedFor is another value when a child was waited for in between: none ends without having taken time or pages.
+func waitedFor() (all unix.Rusage) {
+	_ = unix.Getrusage(unix.RUSAGE_CHILDREN, &all) // it cannot fail
+	return all
+}
+
 // childless tells whether this process has no child at all, ended ones included.
 func childless() bool {
 	_, err := peek()

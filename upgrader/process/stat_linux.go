@@ -113,9 +113,9 @@ func gone(err error) error {
 // processes is one look at all of them.
 type processes struct {
 	stats map[int]stat
-	// torn: a process ended between its listing and its reading. What it was is not known, nor whether it had a
-	// child that was listed already.
-	torn bool
+	// vanished ended between their listing and their reading. What they were is not known, nor whether they had
+	// children that were listed already.
+	vanished []int
 }
 
 // chunk holds few entries: a process is read right after it was listed. The kernel lists by ascending pid, so that
@@ -159,7 +159,7 @@ func (p *processes) add(pid int) error {
 	case err == nil:
 		p.stats[pid] = s
 	case errors.Is(err, ErrGone):
-		p.torn = true
+		p.vanished = append(p.vanished, pid)
 	case errors.Is(err, fs.ErrPermission): // hidden from us (hidepid)
 	default:
 		return err
