@@ -146,7 +146,7 @@ func (s *Shim) exec(f Filter) (*Child, error) {
 func (s *Shim) release(f Filter) error {
 	word := goMessage{flags: uint32(f.Flags), instructions: uint32(len(f.Program))}
 	if len(s.plan.pidfds) > 0 {
-		if inode, ok := pidfdInode(s.child.Pid); ok {
+		if inode, ok := pidfdInode(s.child.pidfd); ok {
 			word.inode, word.unique = inode, 1
 		}
 	}
@@ -261,17 +261,20 @@ func retry(f func() error) error {
 }
 
 // pidfdInode is the inode number of a process's pidfd: unique for as long as the system runs, since Linux 6.9
-// (pidfs). False where pidfds share one inode, or do not exist.
-func pidfdInode(pid int) (uint64, bool) {
-	fd, err := unix.PidfdOpen(pid, 0)
+// (pidfs). False where pidfds share one inode, or do not exist (nil).
+func pidfdInode(pidfd *os.File) (inode uint64, unique bool) {
+	if pidfd == nil {
+		return 0, false
+	}
+	raw, err := pidfd.SyscallConn()
 	if err != nil {
 		return 0, false
 	}
-	defer unix.Close(fd)
-	var fs unix.Statfs_t
-	var st unix.Stat_t
-	if unix.Fstatfs(fd, &fs) != nil || int64(fs.Type) != unix.PID_FS_MAGIC || unix.Fstat(fd, &st) != nil {
-		return 0, false
-	}
-	return st.Ino, unsafe.Sizeof(uintptr(0)) == 8 // a 32-bit kernel reuses them
+	err = raw.Control(func(p uintptr) {
+		var fs unix.Statfs_t
+		var st unix.Stat_t
+		unique = unix.Fstatfs(int(p), &fs) == nil && int64(fs.Type) == unix.PID_FS_MAGIC && unix.Fstat(int(p), &st) == nil
+		inode = st.Ino
+	})
+	return inode, err == nil && unique && unsafe.Sizeof(uintptr(0)) == 8 // a 32-bit kernel reuses them
 }
