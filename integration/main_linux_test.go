@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,19 +12,18 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/upgrader/upgrader/integration/lab"
 )
 
 // binEnv names the folder of the binaries. It is set in the test process that
 // runs the tests.
 const binEnv = "INTEGRATION_BIN"
 
-// insideEnv is set in the process that a namespace was made for.
-const insideEnv = "INTEGRATION_INSIDE"
-
 // TestMain builds the binaries, and runs the tests in a network namespace of
 // their own where that is allowed.
 func TestMain(m *testing.M) {
-	if os.Getenv(insideEnv) != "" {
+	if lab.Inside() {
 		os.Exit(inside(m))
 	}
 	code, err := outside(m)
@@ -51,14 +51,15 @@ func outside(m *testing.M) (int, error) {
 	if os.Getuid() != 0 {
 		return inside(m), nil
 	}
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Args[0] = os.Args[0]
-	c.Env = append(os.Environ(), insideEnv+"=1")
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := c.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "integration: no network namespace (%v): ports are shared with the machine\n", err)
+	isolated := lab.Allowed(unix.CLONE_NEWNET)
+	if isolated == 0 {
+		fmt.Fprintln(os.Stderr, "integration: no network namespace: ports are shared with the machine")
 		return inside(m), nil
+	}
+	c := lab.Command(context.Background(), isolated, os.Args[1:]...)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := c.Start(); err != nil {
+		return 1, err
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
@@ -80,35 +81,11 @@ func outside(m *testing.M) (int, error) {
 // inside runs the tests. Orphans of what they start come to this process, so
 // that none is lost sight of.
 func inside(m *testing.M) int {
-	if os.Getenv(insideEnv) != "" {
-		if err := loopbackUp(); err != nil {
-			fmt.Fprintf(os.Stderr, "integration: lo: %v\n", err)
-			return 1
-		}
-	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintf(os.Stderr, "integration: subreaper: %v\n", err)
+	if err := lab.Settle(); err != nil {
+		fmt.Fprintf(os.Stderr, "integration: %v\n", err)
 		return 1
 	}
 	return m.Run()
-}
-
-// loopbackUp is `ip link set lo up`.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written to it
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
-		return err
-	}
-	request.SetUint16(request.Uint16() | unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
 // build puts upgrader and guest into dir, static, for any user to run.

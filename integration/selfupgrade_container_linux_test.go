@@ -2,10 +2,10 @@ package integration
 
 import (
 	"fmt"
-	"os/exec"
 	"strconv"
 	"testing"
 
+	"github.com/upgrader/upgrader/integration/lab"
 	"github.com/upgrader/upgrader/integration/load"
 )
 
@@ -24,22 +24,13 @@ func TestSelfUpgradeInContainer(t *testing.T) {
 		{"own-bind", []string{"--", "/guest", "-http", "0.0.0.0:8080"}, 3},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			e := &engine{t: t, s: e.s}
-			c := container{e, "self-" + v.name}
-			e.docker(append([]string{"run", "--detach", "--name", c.name, "--network", "none", "--cap-drop", "ALL", "--read-only", "--tmpfs", "/tmp", "server"}, v.command...)...)
-			t.Cleanup(func() {
-				if t.Failed() {
-					logs, _ := exec.Command("docker", "-H", e.host(), "logs", c.name).CombinedOutput() // it says what there is to say
-					t.Logf("the container's output:\n%s", logs)
-				}
-				_, _ = e.try("rm", "--force", c.name) // the engine goes next
-			})
+			c := e.run(t, "self-"+v.name, v.command...)
 			c.await(1)
 			pid, err := strconv.Atoi(c.inspect("{{.State.Pid}}"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := startLoad(t, load.Config{Address: "127.0.0.1:8080", Clients: 16, PerConnection: 2, Rate: 500, Dial: dialIn(pid)})
+			l := startLoad(t, load.Config{Address: "127.0.0.1:8080", Clients: 16, PerConnection: 2, Rate: 500, Dial: lab.DialIn(pid)})
 			awaitMore(t, l, 50)
 			for i := range v.n {
 				c.docker("exec", c.name, "/upgrader", "self-upgrade")

@@ -30,8 +30,8 @@ var arrows = map[string][]string{
 	"listener":          {"listener"},
 	"shmbridge":         {"shmbridge"},
 	"winevents":         {"winevents"},
-	"integration":       {"integration/load", "integration/ledger"},
-	"integration/bench": {"integration/load", "shmbridge"},
+	"integration":       {"integration/lab", "integration/load", "integration/ledger"},
+	"integration/bench": {"integration/lab", "integration/load", "shmbridge"},
 }
 
 // onlyIn says which packages may import what else.

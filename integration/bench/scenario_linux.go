@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/upgrader/upgrader/integration/lab"
 )
 
 // A scenario is measured by a process of its own.
@@ -56,7 +56,6 @@ type order struct {
 	Scenario string
 	Dir      string // with the binaries; scratch folders are made there
 	Amounts  amounts
-	Isolated bool // in a network namespace of its own
 
 	Address string // of roleCalls and roleOrigin
 	Result  string // of roleCalls
@@ -93,33 +92,25 @@ func (o order) text() string {
 	return string(text)
 }
 
-// runScenario has one measured: as root in a network namespace of its own,
-// where that is allowed.
+// runScenario has one measured by a process of its own: as root in a network
+// namespace, where that is allowed.
 func runScenario(ctx context.Context, o order) (*samples, error) {
-	if os.Getuid() == 0 {
-		o.Isolated = true
-		got, err := spawn(ctx, o, unix.CLONE_NEWNET)
-		if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOSYS) {
-			return got, err
-		}
-		o.Isolated = false
-	}
-	return spawn(ctx, o, 0)
-}
-
-func spawn(ctx context.Context, o order, flags uintptr) (*samples, error) {
 	from, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = from.Close() }() // only read
-	c := exec.CommandContext(ctx, "/proc/self/exe")
+	namespaces := uintptr(0)
+	if os.Getuid() == 0 {
+		namespaces = lab.Allowed(unix.CLONE_NEWNET)
+	}
+	c := lab.Command(ctx, namespaces)
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) } // it ends what it started
 	c.WaitDelay = 2 * patience
-	c.Env = append(os.Environ(), roleEnv+"="+roleScenario, orderEnv+"="+o.text())
+	c.Env = append(c.Env, roleEnv+"="+roleScenario, orderEnv+"="+o.text())
 	c.Stderr = os.Stderr
 	c.ExtraFiles = []*os.File{to}
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Setpgid: true}
+	c.SysProcAttr.Setpgid = true
 	err = c.Start()
 	_ = to.Close() // the child has it
 	if err != nil {
@@ -139,13 +130,8 @@ const patience = 60 * time.Second
 // inside measures one scenario and hands the samples up. Orphans of what it
 // starts come to it, and at the end nothing of them is left.
 func inside(o order) error {
-	if o.Isolated {
-		if err := loopbackUp(); err != nil {
-			return fmt.Errorf("lo: %w", err)
-		}
-	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("subreaper: %w", err)
+	if err := lab.Settle(); err != nil {
+		return err
 	}
 	unix.CloseOnExec(3)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -165,22 +151,4 @@ func inside(o order) error {
 		return json.NewEncoder(os.NewFile(3, "samples")).Encode(b.samples)
 	}
 	return fmt.Errorf("no such scenario")
-}
-
-// loopbackUp is `ip link set lo up`.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written to it
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
-		return err
-	}
-	request.SetUint16(request.Uint16() | unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }

@@ -2,33 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/upgrader/upgrader/integration/lab"
 )
 
-// engine is a Docker engine of the survey's own: nothing on the machine is
-// touched, nothing is pulled.
+// engine is a Docker engine with the one image that rows run in.
 type engine struct {
+	*lab.Engine
 	place
-	command *exec.Cmd
-	gone    chan struct{}
 }
 
 // containerRows measures servers in containers, so many at a time.
 func containerRows(ctx context.Context, o options, chosen []server) []Row {
 	e, err := startEngine(ctx, o)
-	if e != nil {
+	if err == nil {
 		defer e.close()
 	}
 	return inTurns(o, chosen, func(i int, s server) Row {
@@ -36,7 +29,7 @@ func containerRows(ctx context.Context, o options, chosen []server) []Row {
 		missing := s.missing()
 		switch {
 		case err != nil:
-			r.Skipped = "needs a Docker engine: " + strings.SplitN(err.Error(), "\n", 2)[0]
+			r.Skipped = strings.SplitN(err.Error(), "\n", 2)[0]
 		case missing != "":
 			r.Skipped = "needs " + missing
 		default:
@@ -47,105 +40,44 @@ func containerRows(ctx context.Context, o options, chosen []server) []Row {
 }
 
 func startEngine(ctx context.Context, o options) (*engine, error) {
-	for _, tool := range []string{"dockerd", "docker", "containerd"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return nil, err
-		}
-	}
 	dir, err := os.MkdirTemp("/tmp", "sv")
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{place: place{dir: dir, bin: o.Bin}, gone: make(chan struct{})}
-	log, err := os.Create(e.path("dockerd.log"))
+	e := &engine{place: place{dir: dir, bin: o.Bin}}
+	if e.Engine, err = lab.StartEngine(ctx, dir); err == nil {
+		err = e.Build(ctx, image(o.Bin))
+	}
 	if err != nil {
-		return e, err
+		e.close()
+		return nil, err
 	}
-	defer func() { _ = log.Close() }() // the engine has its own
-	e.command = exec.Command("dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"),
-		"-H", e.socket(), "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs")
-	e.command.Stdout, e.command.Stderr = log, log
-	e.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to hand down, in order
-	if err := e.command.Start(); err != nil {
-		e.command = nil
-		return e, err
-	}
-	go func() {
-		_ = e.command.Wait() // how it ends does not matter
-		close(e.gone)
-	}()
-	for deadline := time.Now().Add(patience); ; {
-		_, err := e.docker(ctx, "version")
-		if err == nil {
-			break
-		}
-		select {
-		case <-e.gone:
-			text, _ := os.ReadFile(log.Name()) // it says what there is to say
-			return e, fmt.Errorf("the engine ended: %s", lastBytes(string(text), 1000))
-		case <-ctx.Done():
-			return e, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return e, err
-		}
-	}
-	return e, e.image(ctx)
+	return e, nil
 }
 
-func (e *engine) socket() string { return "unix://" + e.path("docker.sock") }
-
-// docker runs a command of the engine's client and gives its stdout.
-func (e *engine) docker(ctx context.Context, arguments ...string) (string, error) {
-	out, complaint, code, err := outcome(e.client(ctx, arguments...))
-	if err == nil && code != 0 {
-		err = fmt.Errorf("docker %s: exit status %d: %s", strings.Join(arguments, " "), code, complaint)
+func (e *engine) close() {
+	if e.Engine != nil {
+		e.Close()
 	}
-	return strings.TrimSpace(out), err
-}
-
-func (e *engine) client(ctx context.Context, arguments ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "docker", append([]string{"-H", e.socket()}, arguments...)...)
-	c.Env = append(os.Environ(), "DOCKER_BUILDKIT=0", "DOCKER_CONFIG="+e.path("config")) // the classic builder needs nothing beside the engine
-	return c
+	// Layers of vfs are plain folders; what is mounted below exec-root goes with its engine.
+	_ = os.RemoveAll(e.dir) // temporary: what is left is the system's to clean
 }
 
 // hostFolders are what servers of the machine need of it, in a container.
 var hostFolders = []string{"/usr", "/etc"}
 
-// image makes the one image: the upgrader, and the names by which what is in /usr is known.
-func (e *engine) image(ctx context.Context) error {
-	if err := os.MkdirAll(e.path("image/root"), 0o755); err != nil {
-		return err
-	}
-	if _, err := e.copy(filepath.Join(e.bin, "upgrader"), "image/root/upgrader", 0, 0o755); err != nil {
-		return err
+// image is the one image: the upgrader, and the names by which what is in /usr is known.
+func image(bin string) lab.Image {
+	i := lab.Image{
+		Tag:        "survey",
+		Dockerfile: "FROM scratch\nCOPY root/ /\nUSER 65534:65534\nENTRYPOINT [\"/upgrader\"]\n",
+		Programs:   map[string]string{"root/upgrader": filepath.Join(bin, "upgrader")},
+		Links:      map[string]string{},
 	}
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
-		if err := os.Symlink("usr/"+name, e.path("image/root/"+name)); err != nil {
-			return err
-		}
+		i.Links["root/"+name] = "usr/" + name
 	}
-	if _, err := e.write("image/Dockerfile", "FROM scratch\nCOPY root/ /\nUSER 65534:65534\nENTRYPOINT [\"/upgrader\"]\n"); err != nil {
-		return err
-	}
-	_, err := e.docker(ctx, "build", "--quiet", "--tag", "survey", e.path("image"))
-	return err
-}
-
-func (e *engine) close() {
-	if e.command != nil {
-		_ = e.command.Process.Signal(syscall.SIGTERM) // it may be gone already
-		select {
-		case <-e.gone:
-		case <-time.After(patience):
-			_ = e.command.Process.Kill() // as above
-			<-e.gone
-		}
-	}
-	// Layers of vfs are plain folders; what is mounted below exec-root goes with its engine.
-	_ = os.RemoveAll(e.dir) // temporary: what is left is the system's to clean
+	return i
 }
 
 // row measures one server in a container.
@@ -169,8 +101,8 @@ func (e *engine) row(ctx context.Context, o options, s server, name string, r *R
 	for _, f := range hostFolders {
 		run = append(run, "--volume", f+":"+f+":ro")
 	}
-	_, err = e.docker(ctx, append(append(run, "survey"), arguments...)...)
-	defer func() { _, _ = e.docker(context.WithoutCancel(ctx), "rm", "--force", name) }() // the engine goes next
+	_, err = e.Docker(ctx, append(append(run, "survey"), arguments...)...)
+	defer func() { _, _ = e.Docker(context.WithoutCancel(ctx), "rm", "--force", name) }() // the engine goes next
 	if err == nil {
 		c.pid, err = c.inspect("{{.State.Pid}}")
 	}
@@ -190,7 +122,7 @@ type container struct {
 }
 
 func (c *container) inspect(format string) (int, error) {
-	out, err := c.docker(context.Background(), "inspect", "--format", format, c.name)
+	out, err := c.Docker(context.Background(), "inspect", "--format", format, c.name)
 	if err != nil {
 		return 0, err
 	}
@@ -198,7 +130,7 @@ func (c *container) inspect(format string) (int, error) {
 }
 
 func (c *container) call(ctx context.Context, arguments ...string) (string, string, int, error) {
-	return outcome(c.client(ctx, append([]string{"exec", c.name, "/upgrader"}, arguments...)...))
+	return outcome(c.Command(ctx, append([]string{"exec", c.name, "/upgrader"}, arguments...)...))
 }
 
 func (c *container) ended() error {
@@ -211,44 +143,15 @@ func (c *container) ended() error {
 }
 
 func (c *container) stop() (int, error) {
-	if _, err := c.docker(context.Background(), "stop", "--time", "60", c.name); err != nil {
+	if _, err := c.Docker(context.Background(), "stop", "--time", "60", c.name); err != nil {
 		return -1, err
 	}
 	return c.inspect("{{.State.ExitCode}}")
 }
 
-func (c *container) log() string {
-	out, complaint, _, err := outcome(c.client(context.Background(), "logs", c.name))
-	if err != nil {
-		return err.Error()
-	}
-	return out + complaint
-}
+func (c *container) log() string { return c.Logs(c.name) }
 
 // dial makes connections from within the container's network.
 func (c *container) dial() func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		type dialled struct {
-			conn net.Conn
-			err  error
-		}
-		result := make(chan dialled, 1)
-		// A goroutine of its own, whose thread ends with it: it never comes back
-		// to our network, so there is nothing that could fail to.
-		go func() {
-			runtime.LockOSThread()
-			theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.pid))
-			if err == nil {
-				err = errors.Join(unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET), theirs.Close())
-			}
-			var conn net.Conn
-			if err == nil {
-				// One address and one attempt: the socket is made on this thread.
-				conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
-			}
-			result <- dialled{conn, err}
-		}()
-		d := <-result
-		return d.conn, d.err
-	}
+	return lab.DialIn(c.pid)
 }

@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/upgrader/upgrader/integration/lab"
 )
 
 // startRow runs one row in a child with namespaces of its own. The child is
@@ -21,9 +22,9 @@ func startRow(ctx context.Context, o options, s server, way string) Row {
 	bad := func(err error) Row { return Row{Server: s.name, Way: way, Error: err.Error()} }
 	runtime.LockOSThread() // the end of the thread that forked would be taken for ours (prctl(2), PR_SET_PDEATHSIG)
 	defer runtime.UnlockOSThread()
-	c := exec.CommandContext(ctx, "/proc/self/exe", "-row", s.name, "-way", way, "-bin", o.Bin, "-swaps", strconv.Itoa(o.Swaps),
+	c := lab.Command(ctx, unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWNS, "-row", s.name, "-way", way, "-bin", o.Bin, "-swaps", strconv.Itoa(o.Swaps),
 		"-settle-max", o.SettleMax.String(), "-ready-timeout", o.ReadyTimeout.String(), fmt.Sprintf("-keep=%t", o.Keep), fmt.Sprintf("-pace=%g", o.Pace))
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, os.Stderr
 	if err := c.Run(); err != nil {
@@ -42,7 +43,7 @@ func runRow(ctx context.Context, o options, name, way string) error {
 		if s.name != name {
 			continue
 		}
-		if err := settleIn(); err != nil {
+		if err := lab.Settle(); err != nil {
 			return err
 		}
 		r, err := localRow(ctx, o, s, way)
@@ -52,30 +53,6 @@ func runRow(ctx context.Context, o options, name, way string) error {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
 	return fmt.Errorf("no such row: %s", name)
-}
-
-// settleIn makes the new namespaces fit to live in.
-func settleIn() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("private mounts: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written to it
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, lo); err != nil {
-		return err
-	}
-	lo.SetUint16(lo.Uint16() | unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
 // localRow prepares a server on this machine and measures it.
