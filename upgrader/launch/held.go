@@ -40,7 +40,7 @@ func Hold(command string) (*Held, error) { return HoldIn("", command) }
 func HoldIn(dir, command string) (*Held, error) {
 	h, err := hold(dir, command)
 	if err != nil {
-		return nil, fmt.Errorf("launch: hold %s: %w", command, err)
+		return nil, fmt.Errorf("launch: %s: %w", command, err)
 	}
 	return h, nil
 }
@@ -87,7 +87,7 @@ func look(dir, command string) (string, error) {
 				return "", fmt.Errorf("%w: %s", ErrNotExecutable, filepath.Join(in, command))
 			}
 		}
-		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
+		return "", classify(err)
 	}
 	if info, statErr := os.Stat(command); statErr == nil && info.IsDir() {
 		return "", ErrDirectory
@@ -95,7 +95,17 @@ func look(dir, command string) (string, error) {
 	return "", classify(err)
 }
 
+// classify names what a file's error means, and keeps of it what is not known yet: neither the file nor how it was
+// looked at.
 func classify(err error) error {
+	var look *exec.Error
+	if errors.As(err, &look) {
+		err = look.Err
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
 	switch {
 	case missing(err), errors.Is(err, exec.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
