@@ -35,6 +35,9 @@ func (u *upgrader) mustRollBack() verdictReport {
 	return v
 }
 
+// tooLate stands for the exit status of one that had to be killed: it has none.
+const tooLate = -1
+
 // A successor that fails is as if it had never been.
 func TestFailedSuccessors(t *testing.T) {
 	for _, c := range []struct {
@@ -46,8 +49,8 @@ func TestFailedSuccessors(t *testing.T) {
 		{"leaves at once", "-exit-now -exit-code 9", 9, "leaving at once with 9"},
 		{"leaves after a while", "-warm-up 1m -exit-after 300ms -exit-code 3", 3, "leaving after 300ms with 3"},
 		{"leaves with success", "-exit-now", 0, "leaving at once with 0"},
-		{"is never ready", "-no-ready", -1, "never ready"},
-		{"is never ready and ignores TERM", "-no-ready -ignore-term", -1, "never ready"},
+		{"is never ready", "-no-ready", tooLate, "never ready"},
+		{"is never ready and ignores TERM", "-no-ready -ignore-term", tooLate, "never ready"},
 		{"does not bind what it should", "-http env:nothing", 1, "no socket named"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,8 +67,11 @@ func TestFailedSuccessors(t *testing.T) {
 			u.mustNotLeakDescriptors(func() {
 				for range 2 {
 					v := u.mustRollBack()
-					if c.exit >= 0 && (v.Exit == nil || v.Exit.Code != c.exit) {
+					if c.exit != tooLate && (v.Exit == nil || v.Exit.Code != c.exit) {
 						t.Errorf("the exit status %d is not told: %+v", c.exit, v.Exit)
+					}
+					if late := strings.Contains(v.Reason, "within 2s"); late != (c.exit == tooLate) {
+						t.Errorf("the reason is %q, the status %+v", v.Reason, v.Exit)
 					}
 					if !slices.ContainsFunc(v.Stderr, func(line string) bool { return strings.Contains(line, c.stderr) }) {
 						t.Errorf("the successor's stderr is not told: %q", v.Stderr)

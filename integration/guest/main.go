@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -186,7 +187,7 @@ func serve(ctx context.Context, o options) error {
 	sleep(ctx, o.readyDelay)
 	if o.noReady {
 		fmt.Fprintln(os.Stderr, "guest: never ready")
-		<-ctx.Done()
+		idle(ctx)
 		return nil
 	}
 
@@ -210,7 +211,7 @@ func serve(ctx context.Context, o options) error {
 	}
 	fmt.Fprintf(os.Stderr, "guest: serving as %s\n", identity())
 	if len(roles) == 0 {
-		<-ctx.Done()
+		idle(ctx)
 	}
 	all.Wait()
 	if o.notify {
@@ -247,6 +248,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// idle waits for the end of ctx, if it has one. To wait for nothing at all would
+// be a deadlock to the runtime.
+func idle(ctx context.Context) { sleep(ctx, math.MaxInt64) }
 
 func writePid(path string) error {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
