@@ -120,6 +120,9 @@ func (s *Service) open() error {
 		s.intercepts = s.intercepts && s.inheritance.handed.Intercepts
 		return nil // the rest is the old upgrader's, until we are in charge
 	}
+	if s.config.Intercept == InterceptOff && len(s.claims)+len(s.config.Proxies) == 0 {
+		s.note(nil, "no address is claimed and no bind taken over: no port is kept for the server", nil)
+	}
 	if s.config.PidFile != "" {
 		if s.files.pid, err = state.WritePidFile(state.PidFileConfig{Path: s.config.PidFile}); err != nil {
 			return err
