@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -67,6 +68,9 @@ func TestBadInput(t *testing.T) {
 		{"adopt the first process", []string{"adopt", "1"}, []int{exitUsage}, []string{"process 1"}},
 		{"no restart policy", with("--restart", "maybe"), []int{exitUsage}, []string{"maybe"}},
 		{"no address", with("--listen", "what-is-this"), []int{exitUsage}, []string{"what-is-this"}},
+		{"empty address", with("--listen", ""), []int{exitUsage}, []string{"--listen", "empty"}},
+		{"no address of the API", with("--http", "nowhere"), []int{exitUsage}, []string{"--http nowhere", "HOST:PORT"}},
+		{"API for everybody", with("--http", "0.0.0.0:"+strconv.Itoa(port(t))), []int{exitUsage}, []string{"--http-token-file"}},
 		{"no port", with("--listen", "127.0.0.1:70000"), []int{exitUsage}, []string{"70000"}},
 		{"no network", with("--listen", "sctp://127.0.0.1:5000"), []int{exitUsage}, []string{"sctp"}},
 		{"an address of somebody else", with("--listen", "192.0.2.7:5000"), []int{exitSystem}, []string{"192.0.2.7:5000"}},

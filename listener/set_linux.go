@@ -139,6 +139,9 @@ func (s *system) claim(ctx context.Context, a Address) (*Claim, error) {
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, inUse(at, err)
 	}
+	if port := at.addr.Port(); errors.Is(err, unix.EACCES) && port > 0 && port < 1024 {
+		err = fmt.Errorf("%w (ports below 1024 are root's, or need CAP_NET_BIND_SERVICE)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listener: claim %s: %w", a, err)
 	}

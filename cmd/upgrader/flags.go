@@ -117,10 +117,14 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 		return c, err
 	}
 	for _, spec := range f.listen {
-		for _, one := range strings.Fields(spec) { // in the environment: blanks between
+		addresses := strings.Fields(spec) // in the environment: blanks between
+		if len(addresses) == 0 {
+			return c, errors.New("--listen: the address is empty")
+		}
+		for _, one := range addresses {
 			a, err := listener.ParseAddress(one)
 			if err != nil {
-				return c, fmt.Errorf("--listen %s: %w", one, err)
+				return c, fmt.Errorf("--listen: %w", err)
 			}
 			c.Listen = append(c.Listen, a)
 		}

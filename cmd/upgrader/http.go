@@ -61,7 +61,12 @@ func (f *flags) openHTTP(log *zap.Logger, in *self.Inheritance) (*httpAPI, error
 	} else {
 		h, err = control.ListenHTTP(context.Background(), config)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, control.ErrAddress):
+		return nil, &exit{exitUsage, fmt.Errorf("--http %s: %w", f.http, err)}
+	case errors.Is(err, control.ErrNoToken):
+		return nil, &exit{exitUsage, fmt.Errorf("--http %s: %w: give --http-token-file", f.http, err)}
+	case err != nil:
 		return nil, &exit{exitSystem, fmt.Errorf("--http %s: %w", f.http, err)}
 	}
 	a.http = h

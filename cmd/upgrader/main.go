@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -61,5 +62,25 @@ func status(err error) int {
 
 // complain prints an error on one line, the way out included.
 func complain(err error) {
-	fmt.Fprintf(os.Stderr, "upgrader: %s\n", strings.TrimPrefix(oneLine(err.Error()), "upgrader: "))
+	fmt.Fprintf(os.Stderr, "upgrader: %s\n", plain(oneLine(err.Error())))
+}
+
+// inside are words that errors bring along from our packages: nothing to whoever
+// runs a command.
+var inside = []string{"upgrader", "usage", "control", "launch", "listener", "process", "ready", "self", "shmbridge", "state"}
+
+// plain is an error's text without the names of our packages, which stand in
+// front of it, or behind the flag that it is about.
+func plain(text string) string {
+	var kept []string
+	parts := strings.Split(text, ": ")
+	for i, part := range parts {
+		if !slices.Contains(inside, part) {
+			kept = append(kept, part)
+			if !strings.HasPrefix(part, "--") && !strings.HasPrefix(part, "UPGRADER_") {
+				return strings.Join(append(kept, parts[i+1:]...), ": ")
+			}
+		}
+	}
+	return text
 }

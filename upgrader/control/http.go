@@ -19,6 +19,13 @@ import (
 // HTTPDefault is the address that "on" means.
 const HTTPDefault = "127.0.0.1:6011"
 
+var (
+	// ErrAddress says that an HTTPConfig's Address is none.
+	ErrAddress = errors.New("want on, PORT or HOST:PORT")
+	// ErrNoToken says that it lacks a Token.
+	ErrNoToken = errors.New("an address that can be reached from elsewhere needs a token")
+)
+
 // HTTPConfig describes the HTTP API.
 type HTTPConfig struct {
 	// Address is host:port, a port on loopback, or "on" for HTTPDefault. One
@@ -83,13 +90,16 @@ type HTTP struct {
 	requests gate
 }
 
-// ListenHTTP takes the address of the API.
+// ListenHTTP takes the address of the API. ErrAddress, ErrNoToken.
 func ListenHTTP(ctx context.Context, c HTTPConfig) (*HTTP, error) {
 	address := c.Address
 	if address == "on" {
 		address = HTTPDefault
 	} else if _, err := strconv.ParseUint(address, 10, 16); err == nil {
 		address = "127.0.0.1:" + address
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("control: %w", ErrAddress)
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
@@ -115,7 +125,7 @@ func newHTTP(l net.Listener, c HTTPConfig) (*HTTP, error) {
 	loopback := ok && tcp.IP.IsLoopback()
 	if !loopback && c.Token == "" {
 		_ = l.Close() // it was not used
-		return nil, fmt.Errorf("control: http: %s can be reached from elsewhere: that needs a token", l.Addr())
+		return nil, fmt.Errorf("control: %w", ErrNoToken)
 	}
 	return &HTTP{config: c, listener: l, loopback: loopback, alive: 15 * time.Second, write: 10 * time.Second, grace: usual().grace}, nil
 }
