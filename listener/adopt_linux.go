@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -187,8 +188,13 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 	}
 	s.list = append(s.list, c)
 	c.serving = cs.Serving
+	heir := cs.Serving // whose lanes are steered to
 	if gen != 0 && cs.Serving > 0 {
 		c.serving = gen
+		// Clients may have been queueing for a successor (exclusive) that is not there: its lane died with who held it.
+		if slices.ContainsFunc(living, func(ls LaneState) bool { return ls.Generation == gen }) {
+			heir = gen
+		}
 	}
 	taken := false
 	for _, ls := range living {
@@ -196,14 +202,14 @@ func (s *system) adoptClaimLocked(c *Claim, cs ClaimState, gen int, take taker) 
 			set: s, gen: ls.Generation, fd: take(ls), cookie: ls.Cookie, inode: ls.Inode, state: laneMember,
 			handed: ls.Generation != 0, mptcp: ls.MPTCP, name: ls.Name, options: ls.Options, blocking: ls.Blocking,
 		}}
-		if ls.Generation == cs.Serving {
+		if ls.Generation == heir {
 			l.gen, l.steered = c.serving, true
 		}
 		c.all = append(c.all, l)
 		switch {
 		case l.fd >= 0 && c.at.network == "tcp" && !listens(l.fd):
 			l.state, l.steered = laneBound, false
-			if l.handed && ls.Generation == cs.Serving {
+			if l.handed && ls.Generation == heir {
 				l.state = laneShut // refused by our predecessor
 				l.steered = true
 			}

@@ -89,6 +89,8 @@ func TestAdopt(t *testing.T) {
 	}{
 		{"tcp, taken", "tcp4://127.0.0.1:0", true, nil},
 		{"tcp, taken, in a swap", "tcp4://127.0.0.1:0", true, []string{"swap"}},
+		{"tcp, taken, while it was to leave", "tcp4://127.0.0.1:0", true, []string{"leave"}},
+		{"tcp, beside, while it was to leave", "tcp4://127.0.0.1:0", false, []string{"leave"}},
 		{"tcp, beside", "tcp4://127.0.0.1:0", false, nil},
 		{"dual stack, taken", "tcp://:0", true, nil},
 		{"dual stack, beside", "tcp://:0", false, nil},

@@ -134,6 +134,11 @@ func holderRole() {
 		if err := s.Prepare(2); err != nil {
 			fail(err)
 		}
+		if os.Args[2] == "leave" { // and clients queue for it
+			if err := s.Steer(2); err != nil {
+				fail(err)
+			}
+		}
 	}
 	told := orphan{Pid: cmd.Process.Pid, Addr: c.Dial(), State: s.State()}
 	if err := json.NewEncoder(os.Stdout).Encode(told); err != nil {
