@@ -218,6 +218,36 @@ func TestUpgraderKilled(t *testing.T) {
 	}
 }
 
+// While an exclusive swap lets the predecessor go, clients queue for a successor
+// that nobody runs yet. If the upgrader dies then, those are lost with it; the
+// predecessor serves on, and the next upgrader leaves it its lane.
+func TestUpgraderKilledWhileItLeaves(t *testing.T) {
+	a := address(t)
+	u := start(t, options{
+		flags:   []string{"--listen", a, "--strategy", "exclusive", "--settle", "5s", "--settle-max", "6s"},
+		command: []string{guestBinary(), "-http", "env"},
+	})
+	u.awaitServing()
+	if _, stderr, code := u.run("restart", "--no-wait"); code != 0 {
+		t.Fatalf("restart exited %d: %s", code, stderr)
+	}
+	u.await("leaving", func(r statusReport) error {
+		if r.State != "leaving" {
+			return fmt.Errorf("state %s", r.State)
+		}
+		return nil
+	})
+	u.kill()
+	l := startLoad(t, load.Config{Address: a, Clients: 8, PerConnection: 1, Rate: 200})
+	awaitMore(t, l, 100)
+	u = u.again()
+	generation := 3 // the second one never began
+	awaitGeneration(t, l, generation)
+	lossless(t, "taken over from one who was killed", l)
+	u.awaitServing()
+	u.mustCleanShutdown()
+}
+
 // A guest finds in its environment and its descriptors what it should, and
 // nothing of ours.
 func TestWhatAGuestFinds(t *testing.T) {
