@@ -78,6 +78,8 @@ func play(role string, args []string) error {
 				fmt.Println("ready")
 			}
 		}
+	case "full": // DIR
+		return playFull(args[0])
 	case "readonly": // DIR, in a mount namespace of its own
 		return playReadOnly(args[0])
 	}

@@ -5,3 +5,5 @@ package state
 import "errors"
 
 func playReadOnly(string) error { return errors.ErrUnsupported }
+
+func playFull(string) error { return errors.ErrUnsupported }

@@ -38,7 +38,7 @@ func closeAndReplace(f *os.File, path string) (fs.FileInfo, error) {
 
 // temporary makes a file beside path with data in it. The caller renames or
 // removes it, and closes it.
-func temporary(path string, data []byte, mode fs.FileMode) (f *os.File, err error) {
+func temporary(path string, data []byte, mode fs.FileMode) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("state: %s is not a regular file (%s)", path, info.Mode().Type())
 	}
@@ -46,22 +46,17 @@ func temporary(path string, data []byte, mode fs.FileMode) (f *os.File, err erro
 	if dir == "" {
 		dir = "."
 	}
-	f, err = os.CreateTemp(dir, "."+base+temporaryMark)
+	f, err := os.CreateTemp(dir, "."+base+temporaryMark)
 	if err != nil {
 		return nil, fmt.Errorf("state: write %s: %w", path, bare(err))
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			_ = os.Remove(f.Name()) // the error is told
-			err = fmt.Errorf("state: write %s: %w", path, bare(err))
-		}
-	}()
-	if err = f.Chmod(mode); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err
+	if err = f.Chmod(mode); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		_, err = f.Write(data)
 	}
-	if _, err = f.Write(data); err != nil {
-		return nil, err
+	if err != nil {
+		f.Close()
+		_ = os.Remove(f.Name()) // the error is told
+		return nil, fmt.Errorf("state: write %s: %w", path, bare(err))
 	}
 	return f, nil
 }
