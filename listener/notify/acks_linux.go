@@ -3,8 +3,6 @@ package notify
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -14,16 +12,8 @@ import (
 
 // listenStream makes a stream socket that only its owner can connect to.
 func listenStream(path string) (*net.UnixListener, error) {
-	if len(path) > pathMax {
-		return nil, fmt.Errorf("the path has %d bytes, the system takes %d: %w", len(path), pathMax, syscall.ENAMETOOLONG)
-	}
-	if err := checkDir(path); err != nil {
+	if err := makeWay(path); err != nil {
 		return nil, err
-	}
-	if old := stat(path); old != nil && old.Mode().Type() == fs.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
 	}
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var result error

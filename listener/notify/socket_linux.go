@@ -17,16 +17,8 @@ import (
 const pathMax = 107
 
 func listen(path string) (*net.UnixConn, error) {
-	if len(path) > pathMax {
-		return nil, fmt.Errorf("the path has %d bytes, the system takes %d: %w", len(path), pathMax, syscall.ENAMETOOLONG)
-	}
-	if err := checkDir(path); err != nil {
+	if err := makeWay(path); err != nil {
 		return nil, err
-	}
-	if old := stat(path); old != nil && old.Mode().Type() == fs.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
 	}
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var result error
@@ -49,6 +41,20 @@ func listen(path string) (*net.UnixConn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// makeWay checks that a socket can be at path, and removes the one of somebody who is gone.
+func makeWay(path string) error {
+	if len(path) > pathMax {
+		return fmt.Errorf("the path has %d bytes, the system takes %d: %w", len(path), pathMax, syscall.ENAMETOOLONG)
+	}
+	if err := checkDir(path); err != nil {
+		return err
+	}
+	if old := stat(path); old != nil && old.Mode().Type() == fs.ModeSocket {
+		return os.Remove(path)
+	}
+	return nil
 }
 
 // checkDir refuses a directory in which others could replace the socket.

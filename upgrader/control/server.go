@@ -327,3 +327,15 @@ func (l *lines) showLife(ctx context.Context, every time.Duration) {
 		}
 	}
 }
+
+// removeOwn removes path if it still is the file that info is of.
+func removeOwn(path string, info fs.FileInfo) error {
+	now, err := os.Lstat(path)
+	if err == nil && os.SameFile(now, info) {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

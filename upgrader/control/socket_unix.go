@@ -69,17 +69,8 @@ func inheritIn(f *os.File, dir string) (net.Listener, fs.FileInfo, error) {
 	return u, info, nil
 }
 
-// removeSocket removes the socket of dir if it still is the one that info is of.
 func removeSocket(dir string, info fs.FileInfo) error {
-	path := filepath.Join(dir, socketName)
-	now, err := os.Lstat(path)
-	if err == nil && os.SameFile(now, info) {
-		err = os.Remove(path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return removeOwn(filepath.Join(dir, socketName), info)
 }
 
 // dialIn connects to the socket of dir.

@@ -103,17 +103,8 @@ func rename(from, to string) error {
 	}
 }
 
-// removeSocket removes the file of dir if it still is the one that info is of.
 func removeSocket(dir string, info fs.FileInfo) error {
-	path := filepath.Join(dir, fileName)
-	now, err := os.Stat(path)
-	if err == nil && os.SameFile(now, info) {
-		err = os.Remove(path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return removeOwn(filepath.Join(dir, fileName), info)
 }
 
 // dialIn connects to the upgrader of dir, and each proves to the other that it

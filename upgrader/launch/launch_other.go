@@ -3,60 +3,18 @@
 package launch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 )
 
-// Instruction is one instruction of a classic BPF program; only Linux has a use for it.
-type Instruction struct {
-	Code   uint16
-	Jt, Jf uint8
-	K      uint32
-}
-
-// Ignored is unknown on this system: nil, which Order.Ignore takes for "as inherited".
-func Ignored() []syscall.Signal { return nil }
-
-// Shim stands for the command that Exec is going to start.
-type Shim struct {
-	ctx   context.Context
-	order Order
-	once  sync.Once
-}
-
-// New forks nothing on this system. ctx covers the time until Exec has returned.
-func New(ctx context.Context, o Order) (*Shim, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &ExecError{Step: StepReceive, Path: o.Path, Err: context.Cause(ctx)}
-	}
-	return &Shim{ctx: ctx, order: o}, nil
-}
-
-// Pid is 0: nothing was forked.
-func (s *Shim) Pid() int { return 0 }
-
-// Discard makes a later Exec fail.
-func (s *Shim) Discard() { s.once.Do(func() {}) }
-
-// Exec starts the command. What cannot be ordered on this system is an error that matches errors.ErrUnsupported.
-func (s *Shim) Exec(f Filter) (*Child, error) {
-	child, err := (*Child)(nil), errors.New("launch: used already")
-	s.once.Do(func() { child, err = s.exec(s.order, f) })
-	return child, err
-}
-
-func (s *Shim) exec(o Order, f Filter) (*Child, error) {
-	if err := s.ctx.Err(); err != nil {
-		return nil, &ExecError{Step: StepReceive, Path: o.Path, Err: err}
-	}
+// start starts the command by way of os.StartProcess.
+func start(o Order) (*Child, error) {
 	for field, asked := range map[string]bool{
-		"filter": len(f.Program) > 0, "cgroup": o.Cgroup != "", "umask": o.Umask != nil, "death with the parent": o.DieWithParent,
+		"cgroup": o.Cgroup != "", "umask": o.Umask != nil, "death with the parent": o.DieWithParent,
 		"held file": o.Held != nil, "ignored signals": len(o.Ignore) > 0,
 	} {
 		if asked {
@@ -125,21 +83,6 @@ func (c *Child) reap() {
 		c.status.Code, c.status.Signal, c.status.CoreDumped = 0, ws.Signal(), ws.CoreDump()
 	}
 }
-
-// Wait waits until the command has ended. It may be called any number of times, from anywhere.
-func (c *Child) Wait() (Status, error) {
-	<-c.done
-	return c.status, c.err
-}
-
-// Done is closed when the command has ended and Wait will not block.
-func (c *Child) Done() <-chan struct{} { return c.done }
-
-// Pidfd is nil: this system has none.
-func (c *Child) Pidfd() *os.File { return nil }
-
-// Signal sends sig to the command's process, never to another one that got its pid. os.ErrProcessDone when it has ended.
-func (c *Child) Signal(sig syscall.Signal) error { return c.process.Signal(sig) }
 
 // Close releases nothing: the command is left alone, and is still reaped when it ends.
 func (c *Child) Close() error { return nil }
