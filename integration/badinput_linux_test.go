@@ -55,6 +55,7 @@ func TestBadInput(t *testing.T) {
 		{"no signal", with("--stop-signal", "SIGNOPE"), []int{exitUsage}, []string{"SIGNOPE"}},
 		{"no dialect", with("--dialect", "klingon"), []int{exitUsage}, []string{"klingon"}},
 		{"no probe", with("--ready", "someday"), []int{exitUsage}, []string{"someday"}},
+		{"a listen that nobody sees", with("--listen", a, "--ready", "listen"), []int{exitUsage}, []string{"ready listen", "intercept"}},
 		{"no health check", with("--health", "notify"), []int{exitUsage}, []string{"health", "notify"}},
 		{"no time for a health check", with("--health-timeout", "0"), []int{exitUsage}, []string{"health-timeout"}},
 		{"no shares", with("--canary", "most"), []int{exitUsage}, []string{"canary", "most"}},

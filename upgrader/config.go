@@ -238,6 +238,9 @@ func (c *Config) check() error {
 	if c.ReadyTimeout == 0 {
 		return usage("ready-timeout must be more than nothing")
 	}
+	if c.Ready.Kind == ready.Listen && (c.Intercept == InterceptOff || c.Intercept == InterceptAuto && len(c.Listen) > 0) {
+		return usage("ready listen is the listen(2) of a server that binds by itself: claim no address, or set intercept to on")
+	}
 	if err := c.checkNumbers(); err != nil {
 		return err
 	}
