@@ -42,7 +42,7 @@ func proxyOptionList() []proxyOption {
 		{"policy", "when a client of --proxy goes to the successor: `drain|resume|http1` (default drain; resume with --strategy exclusive)", setPolicy},
 		{"protocol", "`v2`: tell the server of --proxy each client's address and id by a PROXY header", setHeaderOut},
 		{"accept", "PROXY headers from clients of --proxy: `required|optional`", setHeaderIn},
-		{"trusted", "`CIDR,…` of who may send them (default: everybody)", setTrusted},
+		{"trusted", "`CIDR,...` of who may send them (default: everybody)", setTrusted},
 		{"in-flight", "a client of --proxy whose bytes were in flight when its server died: `reset|resume` (default reset)", setInFlight},
 		{"max", "connections of --proxy at a time, `N`; more wait (default: as many as descriptors allow)", setMax},
 		{"dial", "how long a client of --proxy waits for a server that refuses, `D` (default 10s)", setTime(func(p *upgrader.Proxied) *time.Duration { return &p.Dial })},

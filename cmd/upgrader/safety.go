@@ -17,7 +17,7 @@ type safety struct{ health, canary string }
 
 func (f *safety) register(set *pflag.FlagSet, c *upgrader.Config) {
 	set.DurationVar(&c.Probation, "probation", c.Probation, "after a commit: a crash of the successor rolls back; 0: off")
-	set.StringVar(&f.health, "health", "", "checked every second on probation and while a canary has a share: `http=URL|tcp=ADDR|exec=CMD`")
+	set.StringVar(&f.health, "health", "", "checked every second on probation and while a canary has a share, `SPEC`: http=URL, tcp=ADDR or exec=CMD")
 	set.DurationVar(&c.HealthTimeout, "health-timeout", c.HealthTimeout, "of one check")
 	set.BoolVar(&c.Warm, "warm", false, "the predecessor keeps running until probation ends: a rollback starts nothing")
 	set.StringVar(&f.canary, "canary", "", "`STEPS` of each swap, as in 5%,25%,100%: shares of the new connections for the successor")
