@@ -67,6 +67,23 @@ type initProcess struct {
 	ended    map[int]unix.WaitStatus
 }
 
+// program names this very program: by its own name as long as it has that, which is what ps(1) shows then.
+func program() string {
+	const self = "/proc/self/exe"
+	name, err := os.Executable()
+	if err != nil {
+		return self
+	}
+	named, err := os.Stat(name)
+	if err != nil {
+		return self
+	}
+	if running, err := os.Stat(self); err != nil || !os.SameFile(named, running) {
+		return self
+	}
+	return name
+}
+
 // start forks the upgrader. Descriptors are passed by number: File.Fd would
 // change the mode of a terminal or a pipe that others share.
 func (i *initProcess) start(pipe int, pass []Passed) (int, error) {
@@ -76,7 +93,7 @@ func (i *initProcess) start(pipe int, pass []Passed) (int, error) {
 		env = append(env, p.Variable+"="+strconv.Itoa(len(files)))
 		files = append(files, p.File.Fd())
 	}
-	return syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
+	return syscall.ForkExec(program(), os.Args, &syscall.ProcAttr{
 		Env:   env,
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: i.front, Ctty: 0},
