@@ -57,7 +57,7 @@ func TestFailedSuccessors(t *testing.T) {
 			s := newScratch(t, 0)
 			a := address(t)
 			u := start(t, options{
-				scratch: s, flags: []string{"--listen", a, "--ready-timeout", "2s"},
+				scratch: s, flags: []string{"--listen", a, "--ready-timeout", "8s"},
 				command: []string{guestBinary(), "-http", "env", "-flags-file", s.path("flags")},
 			})
 			u.awaitServing()
@@ -70,7 +70,7 @@ func TestFailedSuccessors(t *testing.T) {
 					if c.exit != tooLate && (v.Exit == nil || v.Exit.Code != c.exit) {
 						t.Errorf("the exit status %d is not told: %+v", c.exit, v.Exit)
 					}
-					if late := strings.Contains(v.Reason, "within 2s"); late != (c.exit == tooLate) {
+					if late := strings.Contains(v.Reason, "within 8s"); late != (c.exit == tooLate) {
 						t.Errorf("the reason is %q, the status %+v", v.Reason, v.Exit)
 					}
 					if !slices.ContainsFunc(v.Stderr, func(line string) bool { return strings.Contains(line, c.stderr) }) {
