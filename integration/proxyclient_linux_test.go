@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What clients do: one leaves without a word, one ends its direction and wants
@@ -107,59 +109,89 @@ func resident(t *testing.T, pid int) int {
 	return pages * os.Getpagesize()
 }
 
-// Many clients come at once, and all move.
+// Many clients come at once. As many as there is room for are served, and stay
+// over a swap; the others wait until some have left, and none is refused.
 func TestProxyMany(t *testing.T) {
-	clients := amount("INTEGRATION_CLIENTS", 2000)
+	clients := amount("INTEGRATION_CLIENTS", 10000)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	clients = min(clients, int(limit.Max)/2)
+	seats := clients * 95 / 100
 	a := address(t)
 	u := start(t, options{
-		flags:   []string{"--proxy", a + "=intercepted", "--probation", "0", "--settle", "20ms", "--settle-max", "20s"},
+		flags:   []string{"--proxy", fmt.Sprintf("%s=intercepted?max=%d", a, seats), "--probation", "0", "--settle", "20ms", "--settle-max", "60s"},
 		command: []string{guestBinary(), "-lines", a, "-drain", "0s"},
 	})
 	u.awaitServing()
+	before := len(descriptors(u.pid()))
 	all := make([]*session, clients)
-	together := func(f func(i int)) {
-		var group sync.WaitGroup
-		for from := range 100 {
-			group.Go(func() {
-				for i := from; i < clients; i += 100 {
-					f(i)
-				}
-			})
+	var group sync.WaitGroup
+	defer func() {
+		for _, s := range all {
+			if s != nil {
+				_ = s.Close()
+			}
 		}
 		group.Wait()
-	}
-	answered := func(generation int) {
-		t.Helper()
-		together(func(i int) {
-			if all[i] == nil {
-				return
-			}
-			if got, err := all[i].ask("hello"); err != nil || got != generation {
-				t.Errorf("client %d: generation %d, %v, want %d", i, got, err, generation)
+	}()
+	for from := range 100 {
+		group.Go(func() {
+			for i := from; i < clients; i += 100 {
+				c, err := net.DialTimeout("tcp", a, patience)
+				if err != nil {
+					t.Errorf("client %d: %v", i, err)
+					continue
+				}
+				_ = c.SetDeadline(time.Now().Add(4 * patience)) // it is open
+				all[i] = &session{c, bufio.NewReader(c)}
 			}
 		})
 	}
-	together(func(i int) {
-		c, err := net.DialTimeout("tcp", a, patience)
-		if err != nil {
-			t.Errorf("client %d: %v", i, err)
-			return
+	group.Wait()
+	if t.Failed() {
+		return
+	}
+	answered := make(chan int, clients)
+	ask := func(generation int) {
+		for i, s := range all {
+			if s != nil {
+				group.Go(func() {
+					if got, err := s.ask("hello"); err != nil || got != generation {
+						t.Errorf("client %d: generation %d, %v, want %d", i, got, err, generation)
+					}
+					answered <- i
+				})
+			}
 		}
-		_ = c.SetDeadline(time.Now().Add(4 * patience)) // it is open
-		all[i] = &session{c, bufio.NewReader(c)}
-	})
-	defer together(func(i int) {
-		if all[i] != nil {
-			_ = all[i].Close()
-		}
-	})
-	answered(1)
+	}
+	ask(1)
+	var first []int
+	for range seats {
+		first = append(first, <-answered)
+	}
+	u.awaitProxy("all seats are taken", func(p proxyReport) bool { return p.Connections == seats })
+	if n := len(descriptors(u.pid())) - before; n > 2*seats+20 {
+		t.Errorf("%d descriptors for %d clients", n, seats)
+	}
+	for _, i := range first[:clients-seats] {
+		_ = all[i].Close()
+		all[i] = nil
+	}
+	for range clients - seats {
+		<-answered
+	}
 	u.swap()
-	answered(2)
-	p := u.awaitProxy("all have moved", func(p proxyReport) bool { return p.Moved == clients })
-	if p.Connections != clients || p.InFlight != 0 || p.Reset != 0 {
+	ask(2)
+	for range seats {
+		<-answered
+	}
+	p := u.awaitProxy("all have moved", func(p proxyReport) bool { return p.Moved == seats })
+	if p.Accepted != clients || p.Connections != seats || p.InFlight != 0 || p.Reset != 0 {
 		t.Errorf("the proxy counts %+v", p)
 	}
+	t.Logf("%d clients, %d at a time: %+v", clients, seats, p)
 	u.awaitAlone()
 	u.mustCleanShutdown()
 }

@@ -50,10 +50,9 @@ func (s *Service) openProxies(private map[string][]string) error {
 	if s.config.Fleet != nil {
 		n = max(n, s.config.Fleet.Proxies)
 	}
-	room := room(n)
 	for _, c := range s.config.Proxies {
 		p := &proxied{Proxied: c, set: s.set, within: s.run}
-		if err := s.openProxy(p, room); err != nil {
+		if err := s.openProxy(p, n); err != nil {
 			return err
 		}
 		for _, address := range private[p.Public.String()] {
@@ -68,17 +67,17 @@ func (s *Service) openProxies(private map[string][]string) error {
 	return nil
 }
 
-func (s *Service) openProxy(p *proxied, room int) error {
+func (s *Service) openProxy(p *proxied, n int) error {
 	l, err := s.publish(p)
 	if err != nil {
 		return err
 	}
 	limit := p.Max
 	if limit == 0 {
-		limit = room
+		limit = room(n)
 	}
 	p.proxy, err = proxy.New(proxy.Config{
-		Public: l, Policy: *p.Policy, InFlight: p.InFlight, Departed: s.proxies.lives.departed, Limits: proxy.Limits{Sessions: limit},
+		Public: l, Policy: *p.Policy, InFlight: p.InFlight, Departed: s.proxies.lives.departed, Limits: proxy.Limits{Sessions: limit, Moves: spare(n, limit)},
 		Dial: p.Dial, Idle: p.Idle, KeepAlive: p.KeepAlive, UserTimeout: p.UserTimeout, HeaderIn: p.HeaderIn, HeaderOut: p.HeaderOut,
 		Observe: func(e proxy.Event) { s.proxyEvent(p, e) },
 	})
@@ -252,6 +251,16 @@ func room(n int) int {
 	}
 	reserve := max(64, limit/20)
 	return max(1, (limit-reserve)/2/n)
+}
+
+// spare is how many clients of each of n proxies may have two servers at a time, which takes a third descriptor: of
+// what its clients do not need, half is left to the service.
+func spare(n, clients int) int {
+	limit := descriptorLimit()
+	if limit <= 0 {
+		return 0
+	}
+	return max(8, (limit/n-2*clients)/2)
 }
 
 // hide puts a private address in the place of the public one, one of the

@@ -63,6 +63,7 @@ type Backend struct {
 // Limits of one proxy.
 type Limits struct {
 	Sessions int // at the same time; more clients wait in the accept queue. 0: as many as descriptors allow
+	Moves    int // sessions that have connections to two servers at a time, in a swap; more wait for their turn (Linux). 0: no limit
 	Buffer   int // bytes of one transfer, and the most that a session holds in each direction. 0: 64 KiB
 }
 
@@ -109,7 +110,7 @@ func (c Config) normal() (Config, error) {
 	if c.Policy < PolicyResume || c.Policy > PolicyHTTP1 {
 		return c, fmt.Errorf("proxy: config: %v is no policy", c.Policy)
 	}
-	if c.Limits.Sessions < 0 || c.Limits.Buffer < 0 || c.Dial < 0 || c.Idle < 0 || c.UserTimeout < 0 || c.HeaderIn.Timeout < 0 {
+	if c.Limits.Sessions < 0 || c.Limits.Moves < 0 || c.Limits.Buffer < 0 || c.Dial < 0 || c.Idle < 0 || c.UserTimeout < 0 || c.HeaderIn.Timeout < 0 {
 		return c, errors.New("proxy: config: a limit or a time is negative")
 	}
 	if c.UserTimeout > 0 && !canUserTimeout {

@@ -229,6 +229,7 @@ func (s *session) watchLeg(g *leg) error {
 
 // dropAttempt ends one that is under way.
 func (s *session) dropAttempt() {
+	s.leaveMove()
 	a := s.attempt
 	if a == nil {
 		return
@@ -246,6 +247,7 @@ func (s *session) dropAttempt() {
 func (s *session) install(g *leg) {
 	s.park(false)
 	s.loop.alarms.clear(s) // it was about connecting
+	s.leaveMove()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leg = g

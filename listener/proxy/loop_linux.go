@@ -23,6 +23,7 @@ type loop struct {
 	pipes  pipes
 	alarms alarms
 	wheel  wheel
+	moves  moves
 	slots  []slot
 	free   []int32
 	spare  []*session // see fresh
@@ -136,6 +137,7 @@ func (l *loop) run() {
 			}
 		}
 		l.elapse()
+		l.callMoves()
 	}
 	l.finish()
 }

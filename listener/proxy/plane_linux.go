@@ -36,7 +36,8 @@ func (p *Proxy) startPlane() error {
 	p.plane.quit = make(chan error, 1)
 	// One processor is left to the rest of the program.
 	processors := runtime.GOMAXPROCS(0)
-	for range max(min(processors-1, loopsMost), 1) {
+	n := max(min(processors-1, loopsMost), 1)
+	for range n {
 		l, err := newLoop(p)
 		if err != nil {
 			for _, l := range p.plane.loops {
@@ -45,6 +46,9 @@ func (p *Proxy) startPlane() error {
 			return fmt.Errorf("proxy: event loop: %w", err)
 		}
 		l.eager = processors > 1
+		if most := p.config.Limits.Moves; most > 0 {
+			l.moves.most = max(most/n, 1)
+		}
 		p.plane.loops = append(p.plane.loops, l)
 	}
 	for _, l := range p.plane.loops {

@@ -298,12 +298,16 @@ func (s *session) sentTo(g *leg, n int) {
 
 // shift the session from g to the target while g's server runs. Precondition: g is quiet.
 func (s *session) shift(g *leg) (verdict, bool) {
+	if !s.takeMove() {
+		return waits, true
+	}
 	t := s.p.target.Load()
 	next, err := s.reach(t)
 	switch {
 	case err == errAgain:
 		return waits, true
 	case err != nil:
+		s.leaveMove()
 		s.p.config.Observe(Event{Kind: DialFailed, Session: s.id, Generation: t.Generation, Err: err})
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -21,6 +21,8 @@ type session struct {
 	side    uint8 // of the newest leg
 	alarm   int64 // when the loop looks at it, in ns since 1970; 0: when something happens
 	place   int32 // among the alarms, if it has one
+	moving  bool  // see moves
+	queued  bool  // same
 
 	search
 	intro *introduction // nil: no header is awaited
@@ -148,6 +150,7 @@ func (l *loop) expired(s *session) bool {
 // end releases everything. The connections were ended or aborted by who decided it.
 func (s *session) end() {
 	s.dropAttempt()
+	s.leaveMove()
 	s.park(false)
 	if s.next != nil {
 		s.next.abort()
