@@ -49,7 +49,7 @@ func brevity() amounts {
 		Blocks: 2, Slice: 200 * time.Millisecond, Clients: 16,
 		SwapRounds: 1, SwapsEach: 2, WarmUp: 100 * time.Millisecond, Rate: 500, Lead: 100 * time.Millisecond, Tail: 50 * time.Millisecond,
 		Exclusive: 2, Starts: 4, MemorySwaps: 2, CallRounds: 2, Calls: 20_000, Binds: 20,
-		ProxyRounds: 2, ProxySlice: 200 * time.Millisecond, ProxyIdle: []int{300}, ProxyIdleRounds: 1, ProxyRest: time.Second,
+		ProxyRounds: 2, ProxySlice: 200 * time.Millisecond, ProxyIdle: []int{1000}, ProxyIdleRounds: 1, ProxyRest: time.Second,
 		SegmentSize: 64 << 20, SegmentRounds: 2, SegmentSwaps: 2,
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -109,16 +111,30 @@ func awaitGone(pidfd *os.File, deadline time.Time) error {
 }
 
 // pss is the proportional set size of a process in MB (10^6 bytes).
-func pss(pid int) (float64, error) {
+func pss(pid int) (float64, error) { return pssOf(pid, "Pss:") }
+
+// ownPss is that without pages of files, which are those of its program: how many of them it has used lately is no
+// matter of what it holds.
+func ownPss(pid int) (float64, error) { return pssOf(pid, "Pss_Anon:", "Pss_Shmem:") }
+
+// pssOf sums fields of smaps_rollup (proc(5)).
+func pssOf(pid int, names ...string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, err
 	}
+	total, found := 0, 0
 	for line := range bytes.Lines(text) {
-		if fields := bytes.Fields(line); len(fields) > 1 && string(fields[0]) == "Pss:" {
+		if fields := bytes.Fields(line); len(fields) > 1 && slices.Contains(names, string(fields[0])) {
 			kib, err := strconv.Atoi(string(fields[1]))
-			return float64(kib) * 1024 / 1e6, err
+			if err != nil {
+				return 0, err
+			}
+			total, found = total+kib, found+1
 		}
 	}
-	return 0, fmt.Errorf("no Pss of process %d", pid)
+	if found < len(names) {
+		return 0, fmt.Errorf("no %s of process %d", strings.Join(names, ", "), pid)
+	}
+	return float64(total) * 1024 / 1e6, nil
 }

@@ -203,7 +203,7 @@ func (b *bench) proxyRound(round int) error {
 }
 
 // proxyIdle takes what n idle connections cost each of them: memory (proportional
-// set size) and descriptors, beyond what it has with one connection.
+// set size, without pages of its program) and descriptors, beyond what it has without.
 func (b *bench) proxyIdle(n int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -286,7 +286,7 @@ type footprint struct {
 func footprintOf(pid int, family bool) (footprint, error) {
 	var f footprint
 	for _, pid := range processesOf(pid, family) {
-		mb, err := pss(pid)
+		mb, err := ownPss(pid)
 		if err != nil {
 			return f, err
 		}

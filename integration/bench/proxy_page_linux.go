@@ -57,7 +57,7 @@ func (p *page) proxy() section {
 	}
 	return section{"proxy", "Between clients and a server", fmt.Sprintf(
 		"%d bulk streams, %d clients with kept connections that wait for each answer (%d bytes), as many with a new connection for each request; %d rounds in which all take turns, %v for each measure. "+
-			"Clients, proxy and server share the cores. Memory (PSS) and descriptors are of the proxy's own processes, beyond what they had before the connections came, each of which was used once. "+
+			"Clients, proxy and server share the cores. Memory (PSS without pages of files) and descriptors are of the proxy's own processes, beyond what they had before the connections came, each of which was used once. "+
 			"haproxy (splice-auto) has a thread and nginx a worker for each core.",
 		bulkStreams, talkers, messageSize, p.options.amounts.ProxyRounds, p.options.amounts.ProxySlice), t}
 }
