@@ -123,7 +123,7 @@ func (k *talkers) unharmed(what string) {
 // Sessions outlive their server: none dies, and no line is lost, answered
 // twice, or answered out of turn.
 func TestProxySessions(t *testing.T) {
-	clients, swaps := amount("INTEGRATION_CLIENTS", 1000), amount("INTEGRATION_SWAPS", 25)
+	clients, swaps := amount("INTEGRATION_CLIENTS", 1000), amount("INTEGRATION_SWAPS", 50)
 	for _, c := range []struct {
 		name  string
 		flags []string
