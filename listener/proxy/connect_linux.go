@@ -91,11 +91,11 @@ func (s *session) seek() verdict {
 	case err == errAgain:
 		return waits
 	case err == nil:
-		s.install(g)
 		if s.left {
 			s.left = false
-			s.p.count.resumed.Add(1)
+			s.p.count.resumed.Add(1) // before it is answered for
 		}
+		s.install(g)
 		return again
 	}
 	if s.failing == 0 {

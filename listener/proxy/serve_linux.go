@@ -357,6 +357,6 @@ func (s *session) cross(g *leg) {
 	s.mu.Unlock()
 	next := s.next
 	s.next = nil
+	s.p.count.moved.Add(1) // before it is answered for
 	s.install(next)
-	s.p.count.moved.Add(1)
 }
