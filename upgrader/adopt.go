@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
-	"github.com/upgrader/upgrader/listener/notify"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
@@ -167,7 +166,7 @@ func (s *Service) adopt(old rememberedGeneration) *generation {
 	s.proxies.lives.begin(g.number, g.main)
 	if n, err := s.notifySocket(g); err == nil { // by its path, it is heard again
 		g.notify = n
-		s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, old.Main.Pid, m) }) })
+		s.hear(g, old.Main.Pid)
 	}
 	s.watch(g, g.main)
 	s.observe(Event{What: EventAdopted, Generation: g.number, Pid: g.pid(), Message: old.Executable.Path})

@@ -39,6 +39,7 @@ type generation struct {
 	members *process.Members
 	tail    *tail.Tail
 	notify  *notify.Socket
+	hearing hearing
 	status  *launch.Status // how its main process ended, once it did
 	adopted bool           // another upgrader started it
 	follows bool           // it daemonised, or said MAINPID=: main is not the child

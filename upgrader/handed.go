@@ -38,6 +38,11 @@ type handed struct {
 	Previous    int                 `json:"previous"` // likewise
 	Generations []*handedGeneration `json:"generations"`
 	Lanes       listener.State      `json:"lanes"`
+	Public      listener.State      `json:"public"`            // lanes of the proxies
+	Private     map[string][]string `json:"private,omitempty"` // see remembered
+	Parked      []rememberedParked  `json:"parked,omitempty"`  // in the store
+	Refused     int                 `json:"refused"`
+	Dropped     int                 `json:"dropped"`
 }
 
 // handedRecipe is a recipe; its file is held:INDEX.
@@ -77,7 +82,10 @@ func (s *Service) handed(attempt, asked string) (h handed, held []*os.File) {
 	h = handed{
 		Asked: asked, Mark: attempt, Last: s.last, Serving: s.serving.number, Notifies: s.notifies, Intercepts: s.intercepts,
 		Began: s.began, Served: s.served, Swaps: s.swaps, Restarts: s.restarts, Counters: s.counters, Totals: s.totals.Clone(), Verdicts: s.verdicts,
-		Lanes: s.set.State(),
+		Lanes: s.set.State(), Private: s.proxies.privates(), Refused: s.refused, Dropped: s.dropped,
+	}
+	if s.proxies.public != nil {
+		h.Public = s.proxies.public.State()
 	}
 	var recipes []*recipe
 	index := func(r *recipe) int {
@@ -145,11 +153,27 @@ func (s *Service) bundle(attempt, asked string) (b self.Bundle, done func(), err
 		for i, f := range held {
 			lend("held:"+strconv.Itoa(i), f)
 		}
-		for _, c := range s.set.Claims() {
-			for _, l := range s.set.LanesOn(c) {
-				if f, err := l.Dup(); err == nil { // else it is closed, or was never ours
-					add("lane", f, nil)
+		lanes := func(name string, set *listener.Set) {
+			for _, c := range set.Claims() {
+				for _, l := range set.LanesOn(c) {
+					if f, err := l.Dup(); err == nil { // else it is closed, or was never ours
+						add(name, f, nil)
+					}
 				}
+			}
+		}
+		lanes("lane", s.set)
+		if s.proxies.public != nil {
+			lanes("public", s.proxies.public)
+		}
+		if s.store != nil {
+			parked, err := s.store.Duplicate()
+			for _, e := range parked {
+				add("parked", e.File, nil)
+				h.Parked = append(h.Parked, rememberedParked{Name: e.Name, Poll: e.Poll})
+			}
+			if err != nil {
+				add("the store", nil, err)
 			}
 		}
 		for n, g := range s.generations {
@@ -165,8 +189,10 @@ func (s *Service) bundle(attempt, asked string) (b self.Bundle, done func(), err
 		}
 		f, err := s.files.lock.File()
 		add("lock", f, err)
-		f, err = s.files.control.File()
-		add("control", f, err)
+		if s.files.control != nil {
+			f, err = s.files.control.File()
+			add("control", f, err)
+		}
 		if s.memory != nil {
 			hold := s.memory.segment.Hold()
 			lend("segment", hold.Segment)

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"syscall"
+	"os"
 	"time"
 
+	"github.com/upgrader/upgrader/listener"
+	"github.com/upgrader/upgrader/listener/proxy"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/self"
@@ -23,13 +25,14 @@ type handing struct {
 	heir    *self.Heir         // is to take over: nothing is ours to do any more
 	sealed  bool               // the state is not ours to write down any more
 	resume  func()             // lets snapshots be taken again, which wait meanwhile
+	stops   []error            // full stops that were asked for meanwhile, and why
 }
 
-// stop ends an attempt that is under way.
-func (h *handing) stop() {
-	if h.cancel != nil {
-		h.cancel()
-	}
+// stop ends an attempt that is under way. The full stop comes after it, or is
+// the heir's, if it is too late.
+func (h *handing) stop(reason error) {
+	h.stops = append(h.stops, reason)
+	h.cancel()
 }
 
 // askedSelf is who asked for a swap that comes with a new upgrader.
@@ -81,10 +84,8 @@ func (s *Service) wishHanding(asked string, caller chan<- control.Verdict) {
 // tied says what ties the service to this process, "" if nothing does.
 func (s *Service) tied() string {
 	switch {
-	case len(s.config.Proxies) > 0:
-		return "the connections of a proxy end with the upgrader that holds them: there is no self-upgrade with --proxy"
-	case s.store != nil && len(s.store.List()) > 0:
-		return fmt.Sprintf("%d descriptors are parked with this upgrader, and cannot be handed to another one: a self-upgrade is possible when none is", len(s.store.List()))
+	case len(s.config.Proxies) > 0 && !proxy.Transferable:
+		return "the connections of a proxy end with the upgrader that holds them: on this system there is no self-upgrade with --proxy"
 	}
 	return ""
 }
@@ -105,13 +106,16 @@ func (s *Service) beginHanding() {
 		s.conclude(control.Failed, "nobody serves: a self-upgrade starts the next generation beside the one that does", nil)
 		return
 	}
-	if s.swap.to = s.serving; s.config.Strategy == Exclusive {
+	if s.swap.to = s.serving; s.movesAsItIs() {
 		s.swap.from = nil // it serves on: its successor comes when the new upgrader is in charge
 	} else {
 		s.swap.to = &generation{number: s.last + 1} // the new upgrader's
 	}
 	s.move(HandAsked)
 	s.set.Freeze()
+	if s.proxies.public != nil {
+		s.proxies.public.Freeze()
+	}
 	var pauses []func()
 	for _, g := range s.generations {
 		if g.pauseBinds != nil {
@@ -132,6 +136,7 @@ func (s *Service) beginHanding() {
 			err = errOver
 		}
 		if err != nil {
+			s.thawProxies()
 			s.clean(attempt)
 			s.tell(func() { s.kept(err) })
 		}
@@ -166,8 +171,13 @@ func (s *Service) startHeir(ctx context.Context, attempt, asked string) (*self.H
 	if err != nil {
 		return nil, err
 	}
-	return s.config.Self.Upgrade(ctx, b)
+	return s.config.Self.Upgrade(ctx, b, func(send self.Send) error { return s.pass(ctx, send) })
 }
+
+// movesAsItIs reports whether a self-upgrade hands the serving generation over
+// as it is, and swaps it afterwards: where two must not run at once, and where
+// services are not to wait for one another.
+func (s *Service) movesAsItIs() bool { return s.config.Strategy == Exclusive || s.config.Fleet != nil }
 
 // clean kills all that came of an attempt that failed: it landed with us.
 func (s *Service) clean(attempt string) {
@@ -183,10 +193,17 @@ func (s *Service) clean(attempt string) {
 func (s *Service) kept(err error) {
 	s.handing.cancel()
 	s.handing.resume()
+	stops := s.handing.stops
 	s.handing = nil
-	if err := s.set.Thaw(); err != nil {
-		s.note(nil, "the lanes are not as they were", err)
+	for _, set := range []*listener.Set{s.set, s.proxies.public} {
+		if set == nil {
+			continue
+		}
+		if err := set.Thaw(); err != nil {
+			s.note(nil, "the lanes are not as they were", err)
+		}
 	}
+	s.hearAgain()
 	if s.memory != nil {
 		if err := s.memory.segment.Claim(); err != nil {
 			s.note(nil, "the bridge page names another upgrader", err)
@@ -197,11 +214,18 @@ func (s *Service) kept(err error) {
 			s.answerBinds(g)
 		}
 	}
-	if s.state != Handing { // it was told to stop
+	s.move(HandFailed)
+	if len(stops) > 0 {
+		s.conclude(control.Failed, "the upgrader stopped", nil)
+	} else {
+		s.conclude(control.RolledBack, err.Error(), nil)
+	}
+	for _, reason := range stops {
+		s.stop(reason)
+	}
+	if s.state.ending() {
 		return
 	}
-	s.move(HandFailed)
-	s.conclude(control.RolledBack, err.Error(), nil)
 	g := s.serving
 	if c := s.config.Memory; c != nil && c.Made { // what was found meanwhile was let go
 		m, last := s.memory, s.last
@@ -214,19 +238,13 @@ func (s *Service) kept(err error) {
 
 // letGo lets everything go that the heir is to have, and tells it.
 func (s *Service) letGo(heir *self.Heir, attempt string) {
-	if s.state != Handing { // told to stop meanwhile
-		s.spawn(func() {
-			heir.Refuse()
-			s.clean(attempt)
-			s.tell(func() { s.kept(errOver) })
-		})
-		return
-	}
 	s.swap.enter("hand over", time.Now())
 	asked := s.handing.asked
 	s.handing.heir = heir
-	s.files.control.Keep()
-	s.files.control.HangUp() // no more questions; those that were asked are answered
+	if s.files.control != nil {
+		s.files.control.Keep()
+		s.files.control.HangUp() // no more questions; those that were asked are answered
+	}
 	var tails []*generation
 	for _, g := range s.generations {
 		if g.notify != nil {
@@ -267,6 +285,7 @@ func (s *Service) letGo(heir *self.Heir, attempt string) {
 // handedOver is told when the heir is in charge, or died in that very moment.
 func (s *Service) handedOver(heir *self.Heir, err error) {
 	if err != nil {
+		s.spawn(s.thawProxies) // they are reset as we end
 		s.result = Exit{Code: 111, Reason: fmt.Errorf("%w: the server runs on, start the upgrader again", err)}
 		s.conclude(control.Failed, err.Error(), nil)
 		s.move(HandedOver)
@@ -282,7 +301,11 @@ func (s *Service) handedOver(heir *self.Heir, err error) {
 			bound = append(bound, g.exited)
 		}
 	}
+	if len(s.handing.stops) > 0 { // too late for us
+		s.passStop()
+	}
 	s.spawn(func() {
+		s.leaveProxies()
 		ctx, cancel := context.WithTimeout(s.run, relayTime)
 		defer cancel()
 		_ = s.set.Relayed(ctx) // those that take longer are broken off
@@ -301,11 +324,7 @@ func (s *Service) handsOff() bool {
 
 // passStop tells the heir what we were told too late.
 func (s *Service) passStop() {
-	id, err := process.Of(s.handing.heir.Pid)
-	if err == nil {
-		err = id.Signal(syscall.SIGTERM)
-	}
-	if err != nil && !errors.Is(err, process.ErrGone) {
+	if err := s.handing.heir.Stop(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.note(nil, "the new upgrader could not be told to stop", err)
 	}
 }

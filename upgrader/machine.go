@@ -18,7 +18,7 @@ const (
 	Leaving   State = "leaving"   // the predecessor was asked to quit, clients queue for its successor (exclusive)
 	Replacing State = "replacing" // the successor starts, its predecessor is gone (exclusive)
 	Reverting State = "reverting" // the predecessor's held executable starts again, nobody serves
-	Handing   State = "handing"   // a new upgrader starts its generation beside the serving one: nothing else is begun
+	Handing   State = "handing"   // a new upgrader starts its generation beside the serving one: nothing else is begun, a stop neither
 	Taking    State = "taking"    // we are that new upgrader, and not in charge yet
 	Stopping  State = "stopping"  // everything was asked to quit
 	Stopped   State = "stopped"   // nothing is left
@@ -63,7 +63,7 @@ var next = map[State]map[Move]State{
 	Leaving:   {PredecessorGone: Replacing, StopAsked: Stopping},
 	Replacing: {Ready: Probation, StartFailed: Reverting, StopAsked: Stopping},
 	Reverting: {Ready: Serving, StartFailed: Down, StopAsked: Stopping},
-	Handing:   {HandedOver: Stopped, HandFailed: Serving, StopAsked: Stopping},
+	Handing:   {HandedOver: Stopped, HandFailed: Serving},
 	Taking:    {Taken: Swapping, TakenOver: Serving, StartFailed: Stopped, StopAsked: Stopped},
 	Stopping:  {AllGone: Stopped},
 	Stopped:   {},

@@ -24,7 +24,7 @@ func TestMachine(t *testing.T) {
 		{Leaving, []State{no, no, no, no, no, no, no, Replacing, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
 		{Replacing, []State{no, Probation, Reverting, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
 		{Reverting, []State{no, Serving, Down, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopping, no}},
-		{Handing, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped, Serving, no, no, no, Stopping, no}},
+		{Handing, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped, Serving, no, no, no, no, no}},
 		{Taking, []State{no, no, Stopped, no, no, no, no, no, no, no, no, no, no, no, no, no, Swapping, Serving, Stopped, no}},
 		{Stopping, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, Stopped}},
 		{Stopped, []State{no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no, no}},

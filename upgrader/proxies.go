@@ -46,6 +46,12 @@ func (s *Service) openProxies(private map[string][]string) error {
 		return nil
 	}
 	s.proxies.public = listener.NewSet(listener.Config{Observe: s.laneEvent})
+	if in := s.inheritance; in != nil {
+		if err := takeLanes(s.proxies.public, in.Inheritance, "public", in.handed.Public); err != nil {
+			return err
+		}
+		private = in.handed.Private
+	}
 	n := len(s.config.Proxies)
 	if s.config.Fleet != nil {
 		n = max(n, s.config.Fleet.Proxies)
@@ -86,12 +92,19 @@ func (s *Service) openProxy(p *proxied, n int) error {
 		return err
 	}
 	s.observe(Event{What: EventClaimed, Message: p.Public.String() + " for a proxy"})
+	if s.inheritance == nil {
+		s.runProxy(p)
+	}
+	return nil
+}
+
+// runProxy accepts clients, or has those that were handed over go on.
+func (s *Service) runProxy(p *proxied) {
 	s.spawn(func() {
 		if err := p.proxy.Run(s.run); err != nil {
 			s.tell(func() { s.note(nil, "no more clients are accepted on "+p.Public.String(), err) })
 		}
 	})
-	return nil
 }
 
 // publish listens on the public address, by a claim where there are claims.
@@ -104,7 +117,7 @@ func (s *Service) publish(p *proxied) (net.Listener, error) {
 		return nil, err
 	}
 	p.claim, p.Public = claim, claim.Address()
-	lane, err := s.proxies.public.Lane(claim, 1)
+	lane, err := s.publicLane(claim)
 	if err != nil {
 		return nil, err
 	}
@@ -123,12 +136,26 @@ func (s *Service) publish(p *proxied) (net.Listener, error) {
 	return l, nil
 }
 
+// publicLane is the one of a public address: there is no other generation.
+func (s *Service) publicLane(c *listener.Claim) (*listener.Lane, error) {
+	for _, l := range s.proxies.public.LanesOn(c) {
+		if l.Generation() == 1 { // it was handed over
+			return l, nil
+		}
+	}
+	return s.proxies.public.Lane(c, 1)
+}
+
 // closeProxies gives the public addresses up, once every proxy has ended.
-func (s *Service) closeProxies() {
+func (s *Service) closeProxies(elsewhere bool) {
 	if s.proxies.waited != nil {
 		s.proxies.waited.Stop()
 	}
-	if s.proxies.public != nil {
+	switch {
+	case s.proxies.public == nil:
+	case elsewhere:
+		_ = s.proxies.public.Detach() // another upgrader has the sockets
+	default:
 		_ = s.proxies.public.Close() // the process ends; the kernel closes what is left
 	}
 }

@@ -37,6 +37,9 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 		}
 		settled, err := s.settle(g)
 		s.tell(func() {
+			if s.handsOff() { // whoever is in charge retires it
+				return
+			}
 			if err != nil && !errors.Is(err, context.Canceled) {
 				s.note(g, "its lanes could not be watched", err)
 			}
@@ -283,8 +286,9 @@ func (s *Service) stop(reason error) {
 	case s.handsOff():
 		s.passStop()
 		return
-	case s.handing != nil:
-		s.handing.stop()
+	case s.state == Handing:
+		s.handing.stop(reason)
+		return
 	}
 	if s.state == Stopping {
 		s.proxies.hurried = true

@@ -205,7 +205,7 @@ func (s *Service) close() {
 	s.fallback.release()
 	s.current.release()
 	s.previous.release()
-	s.closeProxies()
+	s.closeProxies(elsewhere)
 	s.closeStore()
 	s.closeMemory()
 	s.section.release()

@@ -252,7 +252,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		})
 	})
 	if l.notify != nil {
-		s.spawn(func() { _ = l.notify.Run(g.run, func(m notify.Message) { s.heard(g, l.child.Pid, m) }) })
+		s.hear(g, l.child.Pid)
 	}
 	if g.flip = l.flip; g.flip != nil {
 		s.spawn(func() { s.hearFlip(g, l.child.Pid, l.flip) })

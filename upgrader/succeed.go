@@ -44,8 +44,11 @@ func (s *Service) succeed(in *self.Inheritance) (err error) {
 	s.mark = h.Mark
 	s.last, s.notifies = h.Last, h.Notifies
 	s.began, s.served, s.swaps, s.restarts = h.Began, h.Served, h.Swaps, h.Restarts
-	s.counters, s.totals, s.verdicts = h.Counters, h.Totals, h.Verdicts
-	if err := s.takeLanes(in, h.Lanes); err != nil {
+	s.counters, s.totals, s.verdicts, s.refused, s.dropped = h.Counters, h.Totals, h.Verdicts, h.Refused, h.Dropped
+	if err := takeLanes(s.set, in, "lane", h.Lanes); err != nil {
+		return err
+	}
+	if err := s.takeParked(in, h); err != nil {
 		return err
 	}
 	recipes := make([]*recipe, len(h.Recipes))
@@ -77,15 +80,15 @@ func (s *Service) succeed(in *self.Inheritance) (err error) {
 	return nil
 }
 
-// takeLanes makes the claims anew, from the very same sockets.
-func (s *Service) takeLanes(in *self.Inheritance, st listener.State) error {
-	s.set.Freeze()
+// takeLanes makes the claims of a set anew, from the very same sockets.
+func takeLanes(set *listener.Set, in *self.Inheritance, name string, st listener.State) error {
+	set.Freeze()
 	var lanes []*os.File
-	for f := in.File("lane"); f != nil; f = in.File("lane") {
+	for f := in.File(name); f != nil; f = in.File(name) {
 		lanes = append(lanes, f)
 		defer f.Close() // the set has its own
 	}
-	if err := s.set.AdoptFiles(st, lanes); err != nil {
+	if err := set.AdoptFiles(st, lanes); err != nil {
 		return fmt.Errorf("upgrader: take over the addresses: %w", err)
 	}
 	return nil
@@ -109,6 +112,9 @@ func (s *Service) takeGeneration(old *handedGeneration, r *recipe) {
 	}
 	g.grace, g.hurry = context.WithCancel(run)
 	s.generations[g.number] = g
+	if s.proxies.lives.begin(g.number, g.main); old.Asked || old.Phase != phaseServing {
+		s.proxies.lives.leave(g.number)
+	}
 }
 
 // beginTaking starts our own generation beside the one that serves, or, where
@@ -116,7 +122,7 @@ func (s *Service) takeGeneration(old *handedGeneration, r *recipe) {
 func (s *Service) beginTaking() {
 	h := s.inheritance.handed
 	s.swap = &swap{number: s.swaps, asked: h.Asked, from: s.serving, began: time.Now()} // the old upgrader has counted it
-	if s.config.Strategy == Exclusive {
+	if s.movesAsItIs() {
 		s.swap = nil
 		s.assume(nil)
 		return
@@ -175,9 +181,13 @@ func (s *Service) assume(g *generation) {
 	}
 	in.assuming = true
 	s.spawn(func() {
-		final, err := in.Ready(s.run)
+		final, err := in.Ready(s.run, s.land)
 		if err != nil {
-			return // this upgrader ends
+			s.tell(func() { // unless this upgrader ends anyway
+				in.assuming = false
+				s.giveUp(g, err)
+			})
+			return
 		}
 		s.tell(func() { s.inCharge(g, final) })
 	})
@@ -198,6 +208,7 @@ func (s *Service) inCharge(g *generation, final json.RawMessage) {
 	if err := s.set.Thaw(); err != nil {
 		s.note(nil, "the lanes are not all as they should be", err)
 	}
+	s.takeProxies()
 	if err := s.takeFiles(in, h); err != nil {
 		s.note(nil, "", err)
 	}
@@ -260,6 +271,9 @@ func (s *Service) takeFiles(in *inheritance, h handed) error {
 	s.keepStates()
 	s.save()
 	s.writeStatusFile()
+	if s.config.Fleet != nil { // which answers for all
+		return nil
+	}
 	server, err := control.Inherit(in.control, f.dir.Path(), handler{s})
 	if err != nil {
 		if server, err = control.Listen(f.dir.Path(), handler{s}); err != nil { // its path was removed
@@ -290,7 +304,7 @@ func (s *Service) attend(g *generation, old *handedGeneration, in *inheritance) 
 			s.note(g, "its notify socket is not read any more", err)
 		} else {
 			g.notify = n
-			s.spawn(func() { _ = n.Run(g.run, func(m notify.Message) { s.heard(g, g.main.Pid, m) }) })
+			s.hear(g, g.main.Pid)
 		}
 	}
 	if g.calls = in.calls[g.number]; g.calls != nil {

@@ -82,9 +82,9 @@ func (s *Socket) Run(ctx context.Context, handle func(Message)) error {
 	r := newReceiver(s.conn)
 	for {
 		m, err := r.receive(s.Allow)
-		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 			m.closeFiles()
-			return nil
+			return nil // what was received before is handled: another Run goes on behind it
 		}
 		if bad, ok := errors.AsType[ignored](err); ok {
 			m.closeFiles()

@@ -69,6 +69,7 @@ type message struct {
 	to      *session // nil: about the public socket
 	adopt   bool
 	attempt *attempt // whose outcome is known
+	call    func()   // nil: none; else nothing else is meant
 }
 
 func newLoop(p *Proxy) (*loop, error) {
@@ -192,6 +193,8 @@ func (l *loop) read() {
 	l.mu.Unlock()
 	for _, m := range inbox {
 		switch {
+		case m.call != nil:
+			m.call()
 		case m.to == nil:
 			l.listen()
 		case m.adopt:
@@ -264,7 +267,11 @@ func (l *loop) adopt(s *session) {
 	if l.wheel.idle != 0 {
 		l.wheel.add(s.ticket, l.now+l.wheel.idle)
 	}
-	if err := l.watch(int(s.client.fd), edges, s.ticket, sideClient); err != nil {
+	err := l.watch(int(s.client.fd), edges, s.ticket, sideClient)
+	if err == nil {
+		err = s.watchLegs()
+	}
+	if err != nil {
 		s.reset()
 		l.drop(s)
 		return

@@ -139,6 +139,13 @@ func started(t testing.TB, config Config) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, p)
+	return p
+}
+
+// run p until the test's end.
+func run(t testing.TB, p *Proxy) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -153,7 +160,6 @@ func started(t testing.TB, config Config) *Proxy {
 			t.Error("Run has not returned")
 		}
 	})
-	return p
 }
 
 func connect(t testing.TB, p *Proxy) *net.TCPConn {

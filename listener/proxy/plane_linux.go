@@ -29,6 +29,8 @@ type plane struct {
 	tcp    bool
 	each   bool       // its clients do not have what it has: Multipath TCP
 	quit   chan error // how accepting ended; one slot
+	frozen *freezing  // nil: it is not
+	landed []*session // those that no loop has yet; guarded by Proxy.mu
 }
 
 // startPlane starts the loops.
@@ -51,6 +53,7 @@ func (p *Proxy) startPlane() error {
 		}
 		p.plane.loops = append(p.plane.loops, l)
 	}
+	p.seatLanded()
 	for _, l := range p.plane.loops {
 		p.group.Go(l.run)
 		context.AfterFunc(p.ctx, l.wake)
@@ -146,7 +149,7 @@ func (l *loop) listen() {
 	x := &l.p.plane
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if !l.deaf || !x.open || l.listenAt != 0 {
+	if !l.deaf || !x.open || x.frozen != nil || l.listenAt != 0 {
 		return
 	}
 	if l.full {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +28,7 @@ func sendFiles(c *net.UnixConn, files []File) error {
 	var send func(i int) error
 	send = func(i int) error {
 		if i == len(files) {
-			_, _, err := c.WriteMsgUnix([]byte{0}, unix.UnixRights(fds...), nil)
-			return err
+			return sendSockets(c, fds)
 		}
 		raw, err := files[i].File.SyscallConn()
 		if err != nil {
@@ -44,8 +44,40 @@ func sendFiles(c *net.UnixConn, files []File) error {
 	return send(0)
 }
 
+// sendSockets sends descriptors with one byte. How many are on their way at a
+// time is limited for each user (unix(7), ETOOMANYREFS): then the receiver is
+// waited for.
+func sendSockets(c *net.UnixConn, fds []int) error {
+	for tries := 0; ; tries++ {
+		_, _, err := c.WriteMsgUnix([]byte{0}, unix.UnixRights(fds...), nil)
+		if !errors.Is(err, unix.ETOOMANYREFS) || tries == tooManyTries {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// tooManyTries is how often a message is sent that does not fit: for a second.
+const tooManyTries = 1000
+
 // receiveFiles gives the descriptors of one message, closed on exec.
 func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
+	fds, err := receiveSockets(c)
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "inherited")
+	}
+	return files, err
+}
+
+func closeSockets(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd) // another process has it
+	}
+}
+
+// receiveSockets is receiveFiles for what no runtime is to know of.
+func receiveSockets(c *net.UnixConn) ([]int, error) {
 	var one [1]byte
 	oob := make([]byte, unix.CmsgSpace(253*4))
 	n, oobn, flags, _, err := c.ReadMsgUnix(one[:], oob) // with MSG_CMSG_CLOEXEC
@@ -59,29 +91,25 @@ func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("recvmsg", err)
 	}
-	var files []*os.File
+	var all []int
 	for _, m := range messages {
 		fds, err := unix.ParseUnixRights(&m)
 		if err != nil {
 			continue // not descriptors
 		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "inherited"))
-		}
+		all = append(all, fds...)
 	}
 	switch {
 	case flags&unix.MSG_CTRUNC != 0:
 		err = syscall.EMFILE // there is no room for all of them
-	case len(files) == 0:
+	case len(all) == 0:
 		err = errors.New("a message without descriptors")
 	}
 	if err != nil {
-		for _, f := range files {
-			_ = f.Close() // nothing was written
-		}
+		closeSockets(all)
 		return nil, err
 	}
-	return files, nil
+	return all, nil
 }
 
 // Duplicate duplicates a descriptor, and leaves the mode of its description as

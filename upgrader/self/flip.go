@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -35,6 +36,7 @@ var ErrUnsupported = errors.New("self-upgrade is not supported on this system")
 type Self struct {
 	upgrader  *tableflip.Upgrader
 	inherited *Inheritance
+	share     *share // of a self-upgrade of several services; nil: it is the whole
 }
 
 // Succeeds tells whether an upgrader started this process as its successor.
@@ -89,20 +91,36 @@ func (s *Self) inherit() (*Inheritance, error) {
 		return nil, err
 	}
 	_ = l.conn.SetReadDeadline(time.Now().Add(bundleTime)) // fails as the read then does
-	b, err := l.receiveBundle()
+	b, version, err := l.receiveBundle()
 	_ = l.conn.SetReadDeadline(time.Time{}) // as above
 	if err != nil {
 		l.close()
 		return nil, err
 	}
-	return &Inheritance{Bundle: b, self: s, link: l}, nil
+	return &Inheritance{Bundle: b, way: &linked{self: s, link: l, version: version}}, nil
 }
 
 // Upgrade starts the program that the command line names now, hands it b, and
-// waits until it is ready: then it waits for Heir.Release. With an error
-// nothing of it runs but what it had started itself. When ctx ends the new
-// program is killed, and there is no further upgrade.
-func (s *Self) Upgrade(ctx context.Context, b Bundle) (*Heir, error) {
+// when it is ready has pass send it parcels: then it waits for Heir.Release.
+// With an error nothing of it runs but what it had started itself, and the
+// parcels are the caller's as before. When ctx ends the new program is killed,
+// and there is no further upgrade.
+func (s *Self) Upgrade(ctx context.Context, b Bundle, pass func(send Send) error) (*Heir, error) {
+	if s.share != nil {
+		return s.share.upgrade(ctx, b, pass)
+	}
+	return s.upgrade(ctx, b, func(send sendOf) error {
+		return pass(func(p Parcel) error { return send("", p) })
+	})
+}
+
+// Send sends a parcel, and returns when it was taken.
+type Send func(Parcel) error
+
+// sendOf is Send for one share.
+type sendOf func(of string, p Parcel) error
+
+func (s *Self) upgrade(ctx context.Context, b Bundle, pass func(sendOf) error) (*Heir, error) {
 	ours, theirs, err := newPair()
 	if err != nil {
 		return nil, fmt.Errorf("self: %w", err)
@@ -118,18 +136,7 @@ func (s *Self) Upgrade(ctx context.Context, b Bundle) (*Heir, error) {
 		return nil, fmt.Errorf("self: %w", err)
 	}
 	answer := make(chan frame, 1)
-	go func() {
-		f, err := frame{What: frameFailed}, l.sendBundle(b)
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) { // else it ended before it had read all
-				f.Why = "it could not be told everything: " + err.Error()
-			}
-			_ = l.conn.CloseWrite() // it has not to wait for the rest
-		} else if f, err = l.receive(); err != nil {
-			f = frame{What: frameFailed}
-		}
-		answer <- f
-	}()
+	go func() { answer <- l.converse(b, pass) }()
 	err = s.flip(ctx)
 	_ = l.conn.SetDeadline(time.Now().Add(answerTime)) // what it said is there already
 	if err != nil {
@@ -139,7 +146,9 @@ func (s *Self) Upgrade(ctx context.Context, b Bundle) (*Heir, error) {
 	f := <-answer
 	_ = l.conn.SetDeadline(time.Time{}) // fails as the next use then does
 	if err == nil && f.What == frameReady {
-		return &Heir{Pid: f.Pid, link: l}, nil
+		heir := &released{link: l}
+		heir.process, _ = os.FindProcess(f.Pid) // by a pidfd: it is our child, and alive
+		return &Heir{Pid: f.Pid, way: heir}, nil
 	}
 	l.close()
 	switch {
@@ -149,6 +158,35 @@ func (s *Self) Upgrade(ctx context.Context, b Bundle) (*Heir, error) {
 		err = fmt.Errorf("the new upgrader gave up: %s", f.Why)
 	}
 	return nil, fmt.Errorf("self: %w", err)
+}
+
+// converse tells a new upgrader everything, and gives its last word: that it
+// is ready and has all, or why not.
+func (l *link) converse(b Bundle, pass func(sendOf) error) frame {
+	failed := frame{What: frameFailed}
+	if err := l.sendBundle(b); err != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) { // else it ended before it had read all
+			failed.Why = "it could not be told everything: " + err.Error()
+		}
+		_ = l.conn.CloseWrite() // it has not to wait for the rest
+		return failed
+	}
+	f, err := l.receive()
+	if err != nil {
+		return failed
+	}
+	if f.What != frameReady || f.Version < linkVersion {
+		return f
+	}
+	if err := pass(l.sendParcel); err != nil {
+		failed.Why = err.Error()
+		_ = l.send(failed) // it may be gone
+		return failed
+	}
+	if err := l.send(frame{What: frameGo}); err != nil {
+		return failed
+	}
+	return f
 }
 
 // errParent is tableflip's answer while the upgrader before us runs: it may
@@ -185,13 +223,27 @@ func (s *Self) unlink() {
 
 // Heir is a new upgrader that is ready and not yet in charge.
 type Heir struct {
-	Pid  int
-	link *link
+	Pid int
+	way interface {
+		release(state json.RawMessage) error
+		stop() error
+	}
 }
 
 // Release puts it in charge, with the state as it is now. An error says that
 // it is gone.
-func (h *Heir) Release(state json.RawMessage) error {
+func (h *Heir) Release(state json.RawMessage) error { return h.way.release(state) }
+
+// Stop tells it to stop, gracefully.
+func (h *Heir) Stop() error { return h.way.stop() }
+
+// released is an Heir at the other end of a link.
+type released struct {
+	link    *link
+	process *os.Process // nil: it is not to be had
+}
+
+func (h *released) release(state json.RawMessage) error {
 	defer h.link.close()
 	if err := h.link.send(frame{What: frameYours, State: state}); err != nil {
 		return fmt.Errorf("self: the new upgrader does not take over: %w", err)
@@ -199,19 +251,27 @@ func (h *Heir) Release(state json.RawMessage) error {
 	return nil
 }
 
-// Refuse ends it instead.
-func (h *Heir) Refuse() {
-	h.link.close()
-	if p, err := os.FindProcess(h.Pid); err == nil {
-		_ = p.Kill() // our child: it may be gone already
+func (h *released) stop() error {
+	if h.process == nil {
+		return os.ErrProcessDone
 	}
+	return h.process.Signal(syscall.SIGTERM)
 }
 
 // Inheritance is what a new upgrader got.
 type Inheritance struct {
 	Bundle
-	self *Self
-	link *link
+	way interface {
+		ready(ctx context.Context, take func(of string, p Parcel) error) (json.RawMessage, error)
+		failed(why string)
+	}
+}
+
+// linked is an Inheritance that came over a link.
+type linked struct {
+	self    *Self
+	link    *link
+	version int // of the old upgrader's side
 }
 
 // File gives the descriptor of a name, nil when there is none. It is the
@@ -229,25 +289,47 @@ func (i *Inheritance) File(name string) *os.File {
 	return nil
 }
 
-// Ready tells the old upgrader that this one can take over, and returns when
-// it has let go: with the state as it left it, or nil if it died without a
-// word. From then on this process is in charge. Descriptors that nobody asked
-// for are closed.
-func (i *Inheritance) Ready(ctx context.Context) (json.RawMessage, error) {
+// Ready tells the old upgrader that this one can take over, has take take the
+// parcels that come then, and returns when the old one has let go: with the
+// state as it left it, or nil if it died without a word. From then on this
+// process is in charge. Descriptors that nobody asked for are closed. An error:
+// there is nothing to take over; the process ends next.
+func (i *Inheritance) Ready(ctx context.Context, take func(Parcel) error) (json.RawMessage, error) {
+	state, err := i.way.ready(ctx, func(_ string, p Parcel) error { return take(p) })
+	i.drop()
+	return state, err
+}
+
+func (i *linked) ready(ctx context.Context, take func(string, Parcel) error) (json.RawMessage, error) {
 	defer i.link.close()
-	if err := i.link.send(frame{What: frameReady, Pid: os.Getpid()}); err == nil {
+	err := i.link.send(frame{What: frameReady, Version: linkVersion, Pid: os.Getpid()})
+	if err == nil && i.version < linkVersion {
 		_ = i.self.upgrader.Ready() // an error: nobody is there to be told
 	}
-	f, err := i.link.receive()
-	if err != nil || f.What != frameYours {
-		// It died, or it kills us just now because we are late.
-		if err := i.self.upgrader.WaitForParent(ctx); ctx.Err() != nil {
-			return nil, fmt.Errorf("self: %w", errors.Join(err, ctx.Err()))
+	for {
+		f, err := i.link.receive()
+		switch {
+		case err != nil: // it died, or it kills us just now because we are late
+			if err := i.self.upgrader.WaitForParent(ctx); ctx.Err() != nil {
+				return nil, fmt.Errorf("self: %w", errors.Join(err, ctx.Err()))
+			}
+			_ = i.self.upgrader.Ready() // there is nobody to be told, only that others may come after us
+			return nil, nil
+		case f.What == frameParcel:
+			if err := i.link.receiveParcel(f, take); err != nil {
+				i.failed(err.Error())
+				return nil, fmt.Errorf("self: %w", err)
+			}
+		case f.What == frameGo:
+			_ = i.self.upgrader.Ready() // as above: the link tells
+		case f.What == frameYours:
+			return f.State, nil
+		case f.What == frameFailed:
+			return nil, fmt.Errorf("self: the old upgrader stays: %s", f.Why)
+		default:
+			return nil, fmt.Errorf("self: %q came from the old upgrader", f.What)
 		}
-		f = frame{}
 	}
-	i.Bundle.drop()
-	return f.State, nil
 }
 
 // Failed tells the old upgrader why this one gives up. The process ends next.
@@ -256,6 +338,10 @@ func (i *Inheritance) Failed(why string) {
 	if i == nil {
 		return
 	}
+	i.way.failed(why)
+}
+
+func (i *linked) failed(why string) {
 	_ = i.link.conn.SetWriteDeadline(time.Now().Add(answerTime)) // fails as the write then does
 	_ = i.link.send(frame{What: frameFailed, Why: why})          // else the exit status is what is told
 	i.link.close()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 )
 
 // Bounds of what goes over the link.
@@ -15,6 +16,9 @@ const (
 	frameMax  = 64 << 20 // bytes of a frame
 	filesOnce = 100      // descriptors in one message; the kernel takes 253 (SCM_MAX_FD)
 	filesMax  = 1 << 16
+	// parcelTime is how long a parcel may take: nothing of what is in it moves
+	// meanwhile.
+	parcelTime = 5 * time.Second
 )
 
 // File is a descriptor under a name.
@@ -31,21 +35,41 @@ type Bundle struct {
 
 // frame is one message of the link.
 type frame struct {
-	What  string          `json:"what"`
-	State json.RawMessage `json:"state,omitempty"`
-	Names []string        `json:"names,omitempty"` // of the descriptors that follow
-	Pid   int             `json:"pid,omitempty"`
-	Why   string          `json:"why,omitempty"`
+	What    string          `json:"what"`
+	Version int             `json:"version,omitempty"` // of what is said over the link, in bundle and ready
+	State   json.RawMessage `json:"state,omitempty"`
+	Names   []string        `json:"names,omitempty"`   // of the descriptors that follow
+	Sockets int             `json:"sockets,omitempty"` // that follow a parcel
+	Of      string          `json:"of,omitempty"`      // whose share it is; "": there are no shares
+	Pid     int             `json:"pid,omitempty"`
+	Why     string          `json:"why,omitempty"`
 }
 
-// The frames: bundle and yours go to the new upgrader, ready and failed come
-// from it.
+// The frames: bundle, parcel, go and yours go to the new upgrader, ready and
+// taken (a parcel) come from it, and failed comes from either.
 const (
 	frameBundle = "bundle"
 	frameReady  = "ready"
+	frameParcel = "parcel"
+	frameTaken  = "taken"
+	frameGo     = "go"
 	frameFailed = "failed"
 	frameYours  = "yours"
 )
+
+// linkVersion is what both have to say for parcels to be sent: who says 0
+// knows of none, and takes over without having been told to go.
+const linkVersion = 1
+
+// Parcel is a part of what the old upgrader works with until the very end: it
+// is sent once the new one is ready, while neither works with it.
+type Parcel struct {
+	State   json.RawMessage
+	Sockets []int // sent: lent; received: the receiver's. At most SocketsMost
+}
+
+// SocketsMost is how many a parcel has at most.
+const SocketsMost = 250 // the kernel takes 253 (SCM_MAX_FD)
 
 // link is one end of the socket between two upgraders.
 type link struct{ conn *net.UnixConn }
@@ -82,7 +106,7 @@ func (l *link) send(f frame) error {
 
 // sendBundle sends the state, and the descriptors behind it.
 func (l *link) sendBundle(b Bundle) error {
-	f := frame{What: frameBundle, State: b.State}
+	f := frame{What: frameBundle, Version: linkVersion, State: b.State}
 	for _, one := range b.Files {
 		f.Names = append(f.Names, one.Name)
 	}
@@ -120,16 +144,59 @@ func (l *link) receive() (frame, error) {
 	return f, nil
 }
 
-// receiveBundle reads the state and the descriptors. The caller closes them.
-func (l *link) receiveBundle() (Bundle, error) {
+// sendParcel sends one, and waits until it was taken.
+func (l *link) sendParcel(of string, p Parcel) error {
+	_ = l.conn.SetDeadline(time.Now().Add(parcelTime)) // fails as the next use then does
+	err := l.send(frame{What: frameParcel, State: p.State, Sockets: len(p.Sockets), Of: of})
+	if err == nil && len(p.Sockets) > 0 {
+		err = sendSockets(l.conn, p.Sockets)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := l.receive()
+	_ = l.conn.SetDeadline(time.Time{}) // as above
+	switch {
+	case err != nil:
+		return err
+	case f.What == frameFailed:
+		return fmt.Errorf("the new upgrader gave up: %s", f.Why)
+	case f.What != frameTaken:
+		return fmt.Errorf("%q came instead of an answer to a parcel", f.What)
+	}
+	return nil
+}
+
+// receiveParcel reads the sockets of one, has it taken, and says so.
+func (l *link) receiveParcel(f frame, take func(of string, p Parcel) error) error {
+	p := Parcel{State: f.State}
+	if f.Sockets > 0 {
+		var err error
+		if p.Sockets, err = receiveSockets(l.conn); err != nil {
+			return err
+		}
+	}
+	if len(p.Sockets) != f.Sockets {
+		closeSockets(p.Sockets)
+		return fmt.Errorf("a parcel of %d sockets came with %d", f.Sockets, len(p.Sockets))
+	}
+	if err := take(f.Of, p); err != nil {
+		return err
+	}
+	return l.send(frame{What: frameTaken})
+}
+
+// receiveBundle reads the state and the descriptors, and which version of the
+// link the sender knows. The caller closes them.
+func (l *link) receiveBundle() (Bundle, int, error) {
 	f, err := l.receive()
 	switch {
 	case err != nil:
-		return Bundle{}, err
+		return Bundle{}, 0, err
 	case f.What != frameBundle:
-		return Bundle{}, fmt.Errorf("%q came instead of a bundle", f.What)
+		return Bundle{}, 0, fmt.Errorf("%q came instead of a bundle", f.What)
 	case len(f.Names) > filesMax:
-		return Bundle{}, fmt.Errorf("%d descriptors", len(f.Names))
+		return Bundle{}, 0, fmt.Errorf("%d descriptors", len(f.Names))
 	}
 	b := Bundle{State: f.State}
 	for len(b.Files) < len(f.Names) && err == nil {
@@ -145,9 +212,9 @@ func (l *link) receiveBundle() (Bundle, error) {
 	}
 	if err != nil {
 		b.close()
-		return Bundle{}, fmt.Errorf("receive descriptors: %w", err)
+		return Bundle{}, 0, fmt.Errorf("receive descriptors: %w", err)
 	}
-	return b, nil
+	return b, f.Version, nil
 }
 
 func (b Bundle) close() {

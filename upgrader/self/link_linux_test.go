@@ -55,7 +55,7 @@ func TestBundle(t *testing.T) {
 			go func() {
 				done <- a.sendBundle(sent)
 			}()
-			got, err := b.receiveBundle()
+			got, _, err := b.receiveBundle()
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestBundleKeepsBlockingMode(t *testing.T) {
 			t.Fatal(err)
 		}
 		mode("sent")
-		got, err := b.receiveBundle()
+		got, _, err := b.receiveBundle()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestBadFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.close()
-		if got, err := b.receiveBundle(); err == nil {
+		if got, _, err := b.receiveBundle(); err == nil {
 			t.Errorf("%q is a bundle: %+v", text, got)
 			got.close()
 		}
