@@ -136,6 +136,35 @@ func TestAdoptAndDie(t *testing.T) {
 	u.mustCleanShutdown()
 }
 
+// The upgrader is replaced, again when the server that was adopted is long gone.
+func TestAdoptAndSelfUpgrade(t *testing.T) {
+	s := newScratch(t, 0)
+	a := address(t)
+	server := byHand(t, s, guestBinary(), "-http", a)
+	awaitListening(t, a)
+	install(t, upgraderBinary(), s.path("upgrader"))
+	u := start(t, options{scratch: s, binary: s.path("upgrader"), verb: []string{"adopt"}, flags: []string{"--init", "--probation", "0", fmt.Sprint(server.Process.Pid)}})
+	u.options.binary = upgraderBinary() // of commands
+	u.awaitServing()
+	l := startLoad(t, load.Config{Address: a, Clients: 8, PerConnection: 1, Rate: 300})
+	awaitMore(t, l, 50)
+	for range 3 {
+		generation, _ := u.selfUpgrade()
+		awaitGeneration(t, l, generation)
+		u.awaitAlone()
+		if err := server.Process.Signal(syscall.Signal(0)); err == nil {
+			t.Errorf("the server that was adopted runs on")
+		}
+	}
+	awaitGeneration(t, l, u.swap())
+	lossless(t, "adopted, and the upgrader replaced", l)
+	u.awaitAlone()
+	for _, g := range u.status().Generations {
+		mustNotHaveVariables(t, g.Pid, "UPGRADER_ADOPTED")
+	}
+	u.mustCleanShutdown()
+}
+
 // What is no server, or may not be taken, is said in one line.
 func TestAdoptRefused(t *testing.T) {
 	s := newScratch(t, nobody)

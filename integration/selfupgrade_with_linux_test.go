@@ -1,10 +1,8 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/upgrader/upgrader/integration/load"
@@ -56,27 +54,6 @@ func TestSelfUpgradeOfLoader(t *testing.T) {
 	sameRecords(t, "two self-upgrades", before, ledgerOf(t, l.address))
 	u.awaitMemory()
 	u.mustCleanShutdown()
-}
-
-// Of several services none is handed over, and all go on.
-func TestSelfUpgradeOfFleetIsRefused(t *testing.T) {
-	s := newScratch(t, 0)
-	config := s.write(t, "fleet.yaml", fmt.Sprintf("services:\n  a: {command: [%s, -http, env], listen: %s}\n  b: {command: [%s, -http, env], listen: %s}\n",
-		guestBinary(), address(t), guestBinary(), address(t)), 0o644)
-	u := start(t, options{scratch: s, flags: []string{"--config", config}})
-	u.awaitFleet("both serve", serve([]string{"a", "b"}))
-	for _, services := range [][]string{nil, {"a"}} {
-		_, stderr, code := u.run(append([]string{"self-upgrade"}, services...)...)
-		if code != 2 || !strings.Contains(stderr, "several services") || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("self-upgrade %v exited %d: %s", services, code, stderr)
-		}
-	}
-	u.awaitFleet("both serve", serve([]string{"a", "b"}))
-	u.signal(syscall.SIGTERM)
-	if code := u.wait(); code != 0 {
-		t.Errorf("the fleet ended with %d", code)
-	}
-	u.mustLeaveNothing()
 }
 
 // One in the background stays there.

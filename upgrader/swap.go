@@ -274,7 +274,9 @@ func (s *Service) tally(v control.Verdict, n int) {
 // way.
 func (s *Service) nextQueued() {
 	if h := s.handing; h != nil && !h.begun && !s.state.busy() && !s.state.ending() {
-		s.beginHanding()
+		if s.config.Self.Gathered(func() { s.tell(func() {}) }) { // a fact of its own: it is looked at again
+			s.beginHanding()
+		}
 		return
 	}
 	if w := s.queued; w != nil && !s.state.busy() && !s.state.ending() {

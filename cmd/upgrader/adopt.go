@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/self"
 )
 
 func newAdopt() *cobra.Command {
@@ -35,7 +37,7 @@ those of "upgrader -- COMMAND". Linux 5.6, and what ptrace needs.`,
 			if err != nil || pid <= 0 {
 				return &exit{exitUsage, fmt.Errorf("%q is no pid", ours[0])}
 			}
-			foreign, err := upgrader.LookAt(pid)
+			foreign, before, err := lookAt(pid)
 			if err != nil {
 				code := exitSystem
 				if errors.Is(err, upgrader.ErrUsage) {
@@ -43,9 +45,17 @@ those of "upgrader -- COMMAND". Linux 5.6, and what ptrace needs.`,
 				}
 				return &exit{code, err}
 			}
+			kept, err := keepFor(foreign)
+			if err != nil {
+				return &exit{exitSystem, err}
+			}
+			defer kept.Close() // an upgrader that took over has read it
 			c := &f.config
 			if c.Adopt, c.Environ, c.User = &foreign, foreign.Environ, foreign.User; !cmd.Flags().Changed("dir") {
 				c.Dir = foreign.Dir
+			}
+			if len(command) == 0 && before {
+				command = foreign.Args
 			}
 			if len(command) == 0 {
 				if command, err = commandOf(foreign); err != nil {
@@ -57,6 +67,54 @@ those of "upgrader -- COMMAND". Linux 5.6, and what ptrace needs.`,
 	}
 	f.register(cmd.Flags())
 	return cmd
+}
+
+// adoptedVariable tells the next upgrader where it finds how the server ran
+// that was adopted: that one may be gone by then.
+const adoptedVariable = "UPGRADER_ADOPTED"
+
+// lookAt tells how the server runs that is to be adopted, or ran when the
+// upgrader before this one adopted it.
+func lookAt(pid int) (f upgrader.Foreign, before bool, err error) {
+	path := os.Getenv(adoptedVariable)
+	_ = os.Unsetenv(adoptedVariable) // an error is for names that cannot be
+	if path == "" || !self.Succeeds() {
+		f, err = upgrader.LookAt(pid)
+		return f, false, err
+	}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &f)
+	}
+	if err == nil && f.Main.Pid != pid {
+		err = fmt.Errorf("process %d was adopted", f.Main.Pid)
+	}
+	if err != nil {
+		return f, true, fmt.Errorf("how process %d ran when it was adopted is not known: %w", pid, err)
+	}
+	return f, true, nil
+}
+
+// keepFor keeps that for a next upgrader, which reads it while this process,
+// that it is started by, still runs.
+func keepFor(f upgrader.Foreign) (*os.File, error) {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := os.CreateTemp("", "upgrader-adopted-") // for its owner alone
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(kept.Name()) // nobody finds it but by our descriptor
+	if _, err = kept.Write(text); err == nil {
+		err = os.Setenv(adoptedVariable, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), kept.Fd()))
+	}
+	if err != nil {
+		_ = kept.Close() // of no use
+		return nil, err
+	}
+	return kept, nil
 }
 
 // commandOf is what a server was started with. Some write other things over

@@ -215,15 +215,22 @@ func newSelfUpgrade() *cobra.Command {
 	return talk("self-upgrade", "Replace the upgrader's own program by what its name means now, and swap the server with it: exit 0, 1, 2 as restart",
 		func(set *pflag.FlagSet) { set.BoolVar(&asJSON, "json", false, "the verdict as JSON") },
 		func(ctx context.Context, c *control.Client, out io.Writer) error {
-			v, err := c.SelfUpgrade(ctx)
+			results, several, err := c.Each(ctx, control.Request{Do: control.DoSelfUpgrade})
 			if err != nil {
 				return &exit{2, err}
 			}
-			code, err := verdict(out, control.Result{Verdict: &v}, false, asJSON, false)
-			if err == nil && code != 0 {
-				err = &exit{code, nil}
+			code := 0
+			for _, r := range results {
+				n, err := verdict(out, r, false, asJSON, several)
+				if err != nil {
+					return err
+				}
+				code = max(code, n)
 			}
-			return err
+			if code != 0 {
+				return &exit{code, nil}
+			}
+			return nil
 		})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -11,11 +12,15 @@ import (
 
 // runFleet runs the services of a file.
 func (h *host) runFleet() (upgrader.Exit, error) {
-	own := h.plan.own
+	own, handedOver := h.plan.own, sync.Once{}
 	c := fleet.Config{
 		Name: own.config.Name, Command: []string{"--config", own.configFile}, StateDir: own.config.StateDir, PidFile: own.config.PidFile,
+		Self: h.self, NoSelf: h.noSelf, Carry: h.carry,
 		Observe: func(service string, e upgrader.Event) {
 			h.saw(h.log.With(zap.String("service", service)), service, e)
+			if e.What == upgrader.EventHandedOver { // all of them, to one
+				handedOver.Do(func() { h.succeeded(e.Pid) })
+			}
 		},
 		Ended: func(e fleet.Ended) {
 			if reason := e.Reason(); reason != nil {
@@ -37,8 +42,6 @@ func (h *host) runFleet() (upgrader.Exit, error) {
 		c.Services = append(c.Services, h.adapt(s))
 	}
 	return fleet.Run(context.Background(), c, func(f *fleet.Fleet) {
-		charge := make(chan struct{})
-		close(charge)
-		h.obey(f, charge, f.Services)
+		h.obey(f, f.InCharge(), f.Services)
 	})
 }

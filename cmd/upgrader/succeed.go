@@ -36,19 +36,14 @@ func stayBehind(d *background) error {
 // succeed finds out whether this process takes over from an upgrader, and
 // whether another one can take over from it.
 func (h *host) succeed() (err error) {
-	several := h.plan.several
-	if several && !self.Succeeds() {
-		return nil // the fleet says why there is none
+	late := time.Duration(0)
+	for _, c := range h.plan.services {
+		late = max(late, c.ReadyTimeout)
 	}
-	if h.self, err = self.New(h.plan.services[0].ReadyTimeout + upgradeSlack); err != nil && !errors.Is(err, self.ErrUnsupported) {
+	if h.self, err = self.New(late + upgradeSlack); err != nil && !errors.Is(err, self.ErrUnsupported) {
 		return &exit{exitSystem, err}
 	}
 	if inherited := h.self.Inherited(); inherited != nil {
-		if several {
-			err := fmt.Errorf("%s describes several services now: stop this upgrader and start it anew", h.plan.own.configFile)
-			inherited.Failed(oneLine(err.Error()))
-			return &exit{exitUsage, err}
-		}
 		h.above = self.InheritInit(inherited.File("init"))
 	}
 	if h.terminal && h.above == nil && h.self != nil {

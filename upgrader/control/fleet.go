@@ -3,13 +3,11 @@ package control
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 )
-
-// NoSelfOfFleet is why a fleet refuses a self-upgrade.
-const NoSelfOfFleet = "an upgrader of several services cannot be replaced while they run: only one of a single service hands it over"
 
 // Result is what became of a request for one service.
 type Result struct {
@@ -35,6 +33,15 @@ func ListenFor(dir string, services func() []Service) (*Server, error) {
 	return s, err
 }
 
+// InheritFor is Inherit for a fleet.
+func InheritFor(f *os.File, dir string, services func() []Service) (*Server, error) {
+	s, err := Inherit(f, dir, nil)
+	if err == nil {
+		s.services = services
+	}
+	return s, err
+}
+
 // chosen gives the services that q is for. Who asks how things are, or for an
 // end, means all of them unless some are named.
 func (s *Server) chosen(ctx context.Context, q Request) ([]Service, *Error) {
@@ -49,7 +56,7 @@ func (s *Server) chosen(ctx context.Context, q Request) ([]Service, *Error) {
 		all[0].Server, all[0].ID = st.Name, st.ID
 	}
 	if len(q.Services) == 0 {
-		switch general := q.Do == DoStatus || q.Do == DoEvents || q.Do == DoStop; {
+		switch general := q.Do == DoStatus || q.Do == DoEvents || q.Do == DoStop || q.Do == DoSelfUpgrade; {
 		case len(all) == 1, q.All, general:
 			return all, nil
 		default:
@@ -67,6 +74,9 @@ func (s *Server) chosen(ctx context.Context, q Request) ([]Service, *Error) {
 		if len(some) == before {
 			return nil, &Error{CodeUnknown, fmt.Sprintf("there is no service %.64q here, only %s", want, names(all))}
 		}
+	}
+	if q.Do == DoSelfUpgrade {
+		return all, nil // whoever is named, their upgrader is meant
 	}
 	slices.SortStableFunc(some, func(a, b Service) int { return strings.Compare(a.Server, b.Server) })
 	return slices.CompactFunc(some, func(a, b Service) bool { return a.Server == b.Server }), nil
@@ -108,7 +118,7 @@ func (s *Server) answerFleet(ctx context.Context, q Request, services []Service,
 		}
 		last.Results[i] = r
 	}
-	if q.Do != DoEvents && q.Do != DoStop { // restarts come one after the other
+	if q.Do != DoEvents && q.Do != DoStop && q.Do != DoSelfUpgrade { // restarts come one after the other
 		for i := range services {
 			each(i)
 		}

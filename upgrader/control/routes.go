@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -127,7 +128,8 @@ func (h *HTTP) choose(p url.Values, all bool, known ...string) ([]Service, *Erro
 	return services, nil
 }
 
-// do asks the selected services, one after the other, to do something.
+// do asks the selected services, one after the other, to do something: a
+// self-upgrade is of all at once.
 func (h *HTTP) do(w http.ResponseWriter, r *http.Request, p url.Values, do string, known []string) {
 	q := Request{Version: ProtocolVersion, Do: do, Asked: AskedHTTP}
 	services, e := h.choose(p, strings.HasSuffix(r.URL.Path, "all") || do == DoSelfUpgrade, known...)
@@ -139,11 +141,19 @@ func (h *HTTP) do(w http.ResponseWriter, r *http.Request, p url.Values, do strin
 		return
 	}
 	all, code := results{OK: true}, http.StatusOK
-	for _, s := range services {
-		one, c := ask(r.Context(), s, q)
-		code = max(code, c)
-		all.Results = append(all.Results, one)
+	all.Results = make([]Result, len(services))
+	codes := make([]int, len(services))
+	each := func(i int) { all.Results[i], codes[i] = ask(r.Context(), services[i], q) }
+	var together sync.WaitGroup
+	for i := range services {
+		if do == DoSelfUpgrade { // one for all of them
+			together.Go(func() { each(i) })
+		} else {
+			each(i)
+		}
 	}
+	together.Wait()
+	code = max(code, slices.Max(codes))
 	all.OK = code == http.StatusOK
 	h.answer(w, code, all)
 }

@@ -238,10 +238,6 @@ func (s *Server) serve(ctx, asked context.Context, conn net.Conn) {
 func (s *Server) answer(ctx context.Context, q Request, l *lines) reply {
 	q.Asked = AskedCommand
 	last := reply{Done: true}
-	if s.services != nil && q.Do == DoSelfUpgrade {
-		last.Error = &Error{CodeUnsupported, NoSelfOfFleet}
-		return last
-	}
 	services, e := s.chosen(ctx, q)
 	switch {
 	case e != nil:

@@ -14,16 +14,21 @@ import (
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/control"
 	"github.com/upgrader/upgrader/upgrader/process"
+	"github.com/upgrader/upgrader/upgrader/self"
 	"github.com/upgrader/upgrader/upgrader/state"
 )
 
 // Config describes a fleet.
 type Config struct {
-	Name     string            // names it among the upgraders of one user
-	Command  []string          // what is shown for it
-	StateDir string            // where its lock and control socket lie, and below it each service's own state dir
-	PidFile  string            // "": none
-	Services []upgrader.Config // at least one; their names are unique. StateDir, Observe and Fleet are the fleet's to set
+	Name     string   // names it among the upgraders of one user
+	Command  []string // what is shown for it
+	StateDir string   // where its lock and control socket lie, and below it each service's own state dir
+	PidFile  string   // "": none
+
+	Self     *self.Self         // this process as one that can be replaced; nil: it cannot
+	NoSelf   string             // why not; "": not on this system
+	Carry    func() []self.File // what else a successor of this process is handed; nil: nothing. The files are lent
+	Services []upgrader.Config  // at least one; their names are unique. StateDir, Observe and Fleet are the fleet's to set
 
 	// Observe is told what happens, from the loops of the services: it must
 	// not block. nil: nobody.
@@ -57,12 +62,24 @@ type Fleet struct {
 	members []*member
 	run     context.Context    // ends when a stop was asked for
 	stop    context.CancelFunc // asks for it
+	group   *self.Group
+	shared  shared
+	charge  chan struct{} // closed when this process is in charge
 
 	mu      sync.Mutex
 	running int           // members
 	coming  int           // those that have neither been ready nor ended
 	failed  []Ended       // those that ended before they were ready
 	over    chan struct{} // closed when none runs
+	handing *handing      // a self-upgrade under way; nil: none
+}
+
+// shared is what the services share in the file system.
+type shared struct {
+	dir    *state.Dir
+	lock   *state.Lock
+	pid    *state.PidFile
+	server *control.Server
 }
 
 // ServiceDir is the state dir of one service of a fleet.
@@ -72,39 +89,49 @@ func ServiceDir(dir, service string) string { return filepath.Join(dir, "service
 // Stop does. The exit status is that of the first service, in the order of
 // Config, whose own is not 0. ready is told when requests are answered.
 func Run(ctx context.Context, c Config, ready func(*Fleet)) (upgrader.Exit, error) {
-	f := &Fleet{config: c, reaper: new(process.Reaper), over: make(chan struct{})}
+	f := &Fleet{config: c, reaper: new(process.Reaper), over: make(chan struct{}), charge: make(chan struct{})}
 	f.run, f.stop = context.WithCancel(ctx)
 	defer f.stop()
-	if err := f.check(); err != nil {
+	inherited, err := f.inherit()
+	if err == nil {
+		err = f.check(inherited)
+	}
+	if err != nil {
+		f.config.Self.Inherited().Failed(err.Error())
 		return upgrader.Exit{Code: 100}, err
 	}
 	var tasks sync.WaitGroup
 	open, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	release, server, err := f.open()
-	if err != nil {
+	if err := f.open(inherited == nil); err != nil {
+		f.config.Self.Inherited().Failed(err.Error())
 		return upgrader.Exit{Code: 111}, err
 	}
-	defer release() // the last: until then nobody else answers there
+	defer f.release() // the last: until then nobody else answers there
 	defer tasks.Wait()
 	defer end()
 	tasks.Go(func() { _ = f.reaper.Run(open) }) // it ends with open
-	f.running, f.coming = len(f.members), len(f.members)
-	for _, m := range f.members {
-		m.begin(nil, func() bool { return true })
-	}
+	f.begin(inherited)
 	tasks.Go(func() {
-		if err := server.Run(open); err != nil {
-			f.observe("", upgrader.Event{Time: time.Now(), What: upgrader.EventNote, Message: "the control socket is gone", Error: err.Error(), Warning: true})
+		if inherited != nil && !f.takeOver(inherited) {
+			return
+		}
+		close(f.charge)
+		if err := f.shared.server.Run(open); err != nil {
+			f.note("the control socket is gone", err)
 		}
 	})
 	if ready != nil {
 		ready(f)
 	}
 	<-f.over
+	f.awaitVerdicts()
 	var first upgrader.Exit
 	for _, m := range f.members {
 		ended := m.last()
+		if ended.Exit.Heir != 0 {
+			return upgrader.Exit{Heir: ended.Exit.Heir}, nil // how those ended that had stopped is its to tell
+		}
 		if first.Code == 0 {
 			first.Code = ended.Exit.Code
 		}
@@ -116,7 +143,7 @@ func Run(ctx context.Context, c Config, ready func(*Fleet)) (upgrader.Exit, erro
 }
 
 // check makes the members, and refuses what cannot be.
-func (f *Fleet) check() error {
+func (f *Fleet) check(inherited *inherited) error {
 	if len(f.config.Services) == 0 {
 		return fmt.Errorf("%w: no service", upgrader.ErrUsage)
 	}
@@ -135,56 +162,76 @@ func (f *Fleet) check() error {
 		seen[c.Name] = true
 		c.Fleet = shared
 		c.StateDir = ServiceDir(f.config.StateDir, c.Name)
-		c.Self, c.NoSelf = nil, control.NoSelfOfFleet
+		c.Self, c.NoSelf = f.group.Share(c.Name), f.config.NoSelf
 		if err := c.Check(); err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
 		f.members = append(f.members, newMember(f, c))
 	}
-	return nil
+	return inherited.check(seen)
 }
 
-// open takes what the services share. It is given back by release, when they
-// have ended.
-func (f *Fleet) open() (release func(), server *control.Server, err error) {
-	dir, err := state.Open(f.config.StateDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	lock, err := dir.Lock(f.config.Name, f.config.Command)
-	if err != nil {
-		return nil, nil, err
+// InCharge is closed once this process decides: at once, unless it takes over
+// from another.
+func (f *Fleet) InCharge() <-chan struct{} { return f.charge }
+
+// open takes what the services share: but for what another process has, if
+// this one is to take over from it. It is given back by release, when they have
+// ended.
+func (f *Fleet) open(alone bool) (err error) {
+	x := &f.shared
+	if x.dir, err = state.Open(f.config.StateDir); err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
-			release()
+			f.release()
 		}
 	}()
-	var pid *state.PidFile
-	release = func() {
-		if pid != nil {
-			_ = pid.Remove() // a stale one is recognised
+	if alone {
+		if x.lock, err = x.dir.Lock(f.config.Name, f.config.Command); err != nil {
+			return err
 		}
-		_ = lock.Release() // the kernel does at exit
 	}
-	if f.config.PidFile != "" {
-		if pid, err = state.WritePidFile(state.PidFileConfig{Path: f.config.PidFile}); err != nil {
-			return release, nil, err
+	if alone && f.config.PidFile != "" {
+		if x.pid, err = state.WritePidFile(state.PidFileConfig{Path: f.config.PidFile}); err != nil {
+			return err
 		}
 	}
 	if err := process.Subreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return release, nil, err
+		return err
 	}
 	for _, m := range f.members {
 		if m.config.User == nil {
 			continue
 		}
-		if err := os.Chmod(dir.Path(), 0o711); err != nil { // its server's notify socket lies below
-			return release, nil, fmt.Errorf("fleet: let the server of %s reach its notify socket: %w", m.config.Name, err)
+		if err := os.Chmod(x.dir.Path(), 0o711); err != nil { // its server's notify socket lies below
+			return fmt.Errorf("fleet: let the server of %s reach its notify socket: %w", m.config.Name, err)
 		}
 	}
-	server, err = control.ListenFor(dir.Path(), f.Services)
-	return release, server, err
+	if alone {
+		x.server, err = control.ListenFor(x.dir.Path(), f.Services)
+	}
+	return err
+}
+
+// release gives it back, unless it is another process's.
+func (f *Fleet) release() {
+	if f.handedOver() {
+		return
+	}
+	x := &f.shared
+	if x.pid != nil {
+		_ = x.pid.Remove() // a stale one is recognised
+	}
+	if x.lock != nil {
+		_ = x.lock.Release() // the kernel does at exit
+	}
+}
+
+// note tells of something that does not change what happens.
+func (f *Fleet) note(message string, err error) {
+	f.observe("", upgrader.Event{Time: time.Now(), What: upgrader.EventNote, Message: message, Error: err.Error(), Warning: true})
 }
 
 // Services are what requests can select.

@@ -61,7 +61,8 @@ func (m *member) live(l *life) {
 	c := m.config
 	c.Observe = func(e upgrader.Event) {
 		m.fleet.observe(c.Name, e)
-		if e.What == upgrader.EventReady || e.What == upgrader.EventRolled && e.State == upgrader.Serving {
+		inherited := e.What == upgrader.EventAdopted && c.Self.Inherited() != nil
+		if inherited || e.What == upgrader.EventReady || e.What == upgrader.EventRolled && e.State == upgrader.Serving {
 			m.ready(l, e.Generation, nil)
 		}
 	}
@@ -170,7 +171,12 @@ func (m *member) Status(ctx context.Context) (control.Status, error) {
 // Do does what was asked.
 func (m *member) Do(ctx context.Context, r control.Request) (control.Answer, error) {
 	if r.Do == control.DoSelfUpgrade {
-		return control.Answer{}, &control.Error{Code: control.CodeUnsupported, Message: control.NoSelfOfFleet}
+		return m.fleet.selfUpgrade(ctx, m.config.Name)
+	}
+	if r.Do == control.DoStop || r.Do == control.DoRestart { // a service neither ends nor begins while all are handed over
+		if err := m.fleet.awaitStay(ctx); err != nil {
+			return control.Answer{}, err
+		}
 	}
 	l, s, err := m.current(ctx)
 	switch {

@@ -89,24 +89,39 @@ func (g *Group) Share(name string) *Self {
 // Begin begins a self-upgrade of the services with these names: each has to
 // use its share, or to be declined. Preconditions: none is under way.
 func (g *Group) Begin(c GroupConfig, names []string) {
-	a := &attempt{group: g, config: c, waits: map[string]bool{}, shares: map[string]wish{}, done: make(chan struct{})}
+	a := &attempt{group: g, config: c, absent: map[string]bool{}, waits: map[string]bool{}, shares: map[string]wish{}, done: make(chan struct{})}
 	for _, name := range names {
-		a.waits[name] = true
+		a.absent[name], a.waits[name] = true, true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.attempt = a
 }
 
+// current is the attempt under way, or the last one.
+func (g *Group) current() *attempt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.attempt
+}
+
 // Decline says that a service does not come along: nothing is handed over. It
 // does nothing once all have come.
 func (g *Group) Decline(name string, err error) {
-	g.mu.Lock()
-	a := g.attempt
-	g.mu.Unlock()
-	if a != nil {
+	if a := g.current(); a != nil {
 		a.decline(name, err)
 	}
+}
+
+// Gathered reports whether Upgrade may be called: at once, or, of a share, when
+// all that go together could be handed over. If not, again is called when that
+// has changed.
+func (s *Self) Gathered(again func()) bool {
+	if s.share == nil {
+		return true
+	}
+	a := s.share.group.current()
+	return a == nil || a.gathered(s.share.name, again)
 }
 
 // share is one service's part of a Group.
@@ -129,7 +144,9 @@ type attempt struct {
 	done   chan struct{} // closed when its outcome is known
 
 	mu     sync.Mutex
-	waits  map[string]bool // for these
+	absent map[string]bool // those that cannot be handed over yet
+	agains []func()        // of those that can
+	waits  map[string]bool // for the shares of these
 	shares map[string]wish
 	over   bool
 	heir   *Heir
@@ -142,9 +159,7 @@ type attempt struct {
 }
 
 func (s *share) upgrade(ctx context.Context, b Bundle, pass func(Send) error) (*Heir, error) {
-	s.group.mu.Lock()
-	a := s.group.attempt
-	s.group.mu.Unlock()
+	a := s.group.current()
 	if a == nil {
 		return nil, errors.New("self: a service of several was to be handed over alone")
 	}
@@ -155,6 +170,27 @@ func (s *share) upgrade(ctx context.Context, b Bundle, pass func(Send) error) (*
 		return nil, a.err
 	}
 	return &Heir{Pid: a.heir.Pid, way: attemptShare{a, s.name}}, nil
+}
+
+// gathered notes that a service could be handed over.
+func (a *attempt) gathered(name string, again func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.over && a.absent[name] {
+		if delete(a.absent, name); len(a.absent) > 0 {
+			a.agains = append(a.agains, again)
+		} else {
+			a.wakeLocked()
+		}
+	}
+	return a.over || len(a.absent) == 0
+}
+
+func (a *attempt) wakeLocked() {
+	for _, again := range a.agains {
+		go again() // it may wait for whoever waits for us
+	}
+	a.agains = nil
 }
 
 // come notes a share; with the last one the upgrade begins.
@@ -177,6 +213,7 @@ func (a *attempt) decline(name string, err error) {
 	}
 	a.over, a.err = true, fmt.Errorf("self: %s does not come along: %w", name, err)
 	close(a.done)
+	a.wakeLocked()
 }
 
 // run upgrades with all shares: nobody else uses them meanwhile.
