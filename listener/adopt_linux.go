@@ -287,12 +287,18 @@ func (c *Claim) living(cs ClaimState) ([]LaneState, error) {
 			return nil, err
 		}
 		known := map[uint64]bool{}
+		inside := map[uint64]uint64{} // cookies of lanes of Multipath TCP by inode: what is listed is the socket inside, which has another cookie
 		for _, ls := range cs.Lanes {
-			known[ls.Cookie] = true
+			if known[ls.Cookie] = true; ls.MPTCP {
+				inside[ls.Inode] = ls.Cookie
+			}
 		}
 		for _, d := range sockets {
 			if d.local.Addr() != c.at.addr.Addr() {
 				continue
+			}
+			if outside, found := inside[d.inode]; found {
+				d.cookie = outside
 			}
 			if !known[d.cookie] {
 				return nil, unix.EADDRINUSE
