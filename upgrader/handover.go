@@ -26,6 +26,7 @@ type handing struct {
 	sealed  bool               // the state is not ours to write down any more
 	resume  func()             // lets snapshots be taken again, which wait meanwhile
 	stops   []error            // full stops that were asked for meanwhile, and why
+	still   time.Time          // since when nothing moves in the proxies and the store
 }
 
 // stop ends an attempt that is under way. The full stop comes after it, or is
@@ -291,7 +292,11 @@ func (s *Service) handedOver(heir *self.Heir, err error) {
 		s.move(HandedOver)
 		return
 	}
-	s.observe(Event{What: EventHandedOver, Pid: heir.Pid})
+	e := Event{What: EventHandedOver, Pid: heir.Pid, Message: s.wentAlong()}
+	if at := s.handing.still; !at.IsZero() { // else the heir is of a version that asked for nothing to be still
+		e.Took = time.Since(at)
+	}
+	s.observe(e)
 	s.conclude(control.Committed, "", nil)
 	s.dropQueued(fmt.Sprintf("the upgrader was replaced by a new one, pid %d: ask that one", heir.Pid))
 	s.result.Heir = heir.Pid
@@ -314,6 +319,23 @@ func (s *Service) handedOver(heir *self.Heir, err error) {
 		}
 		s.tell(func() { s.move(HandedOver) })
 	})
+}
+
+// wentAlong says what the heir has beside the server.
+func (s *Service) wentAlong() string {
+	var n int64
+	for _, p := range s.proxies.all {
+		n += p.proxy.Stats().Sessions
+	}
+	switch parked := len(s.parkedNow()); {
+	case len(s.proxies.all) > 0 && parked > 0:
+		return fmt.Sprintf("with %d connections and %d parked descriptors", n, parked)
+	case len(s.proxies.all) > 0:
+		return fmt.Sprintf("with %d connections", n)
+	case parked > 0:
+		return fmt.Sprintf("with %d parked descriptors", parked)
+	}
+	return ""
 }
 
 // handsOff reports whether somebody else is in charge, or about to be: an heir

@@ -2,6 +2,7 @@ package upgrader
 
 import (
 	"context"
+	"time"
 
 	"github.com/upgrader/upgrader/listener/notify"
 )
@@ -24,11 +25,12 @@ func (s *Service) hear(g *generation, first int) {
 	})
 }
 
-// hush has nobody read what the servers say: it waits in the kernel. It is for
+// hush begins the moment in which nothing moves: it has nobody read what the servers say: it waits in the kernel. It is for
 // goroutines, and returns when what was read is done.
 func (s *Service) hush() error {
 	var all []hearing
 	err := s.ask(s.run, func() {
+		s.handing.still = time.Now()
 		for _, g := range s.generations {
 			if g.hearing.end != nil {
 				all = append(all, g.hearing)
