@@ -198,7 +198,9 @@ func (f *flow) hold(pool *bufferPool, l *pipes) ([]byte, error) {
 	return b, err
 }
 
-func (k *sock) export() Socket { return Socket{TCP: k.tcp, Final: k.final, Broken: k.broken} }
+func (k *sock) export() Socket {
+	return Socket{TCP: k.tcp, Final: k.final, Broken: k.broken, Nagle: k.nagle, Sent: k.sent}
+}
 
 func (g *leg) export() *Socket {
 	if g == nil {
@@ -212,7 +214,7 @@ func (g *leg) export() *Socket {
 // sock takes a socket that was handed over. What can be done with it an epoll instance tells.
 func (k Socket) sock(fd int) sock {
 	out := newSock(fd, k.TCP)
-	out.final, out.broken = k.Final, k.Broken
+	out.final, out.broken, out.nagle, out.sent = k.Final, k.Broken, k.Nagle, k.Sent
 	return out
 }
 
@@ -262,7 +264,7 @@ func (p *Proxy) land(parcel Parcel) error {
 			s.leg = in.Leg.leg(take(), s.side)
 		}
 		if in.Next != nil {
-			s.side = sideOther
+			s.side = sideLeg + 1
 			s.next = in.Next.leg(take(), s.side)
 			s.until, s.quiet = time.Unix(0, in.Last), time.Duration(in.Quiet)
 		}
