@@ -41,8 +41,8 @@ type Socket struct {
 	TCP        bool  `json:"tcp,omitempty"`
 	Final      bool  `json:"final,omitempty"`
 	Broken     bool  `json:"broken,omitempty"`
-	Nagle      bool  `json:"nagle,omitempty"` // it has no TCP_NODELAY yet
-	Sent       bool  `json:"sent,omitempty"`  // something, since
+	Nagle      bool  `json:"nagle,omitempty"`      // it has no TCP_NODELAY yet
+	Sent       bool  `json:"sent,omitempty"`       // something, since
 	Generation int   `json:"generation,omitempty"` // of a leg
 	Bytes      int64 `json:"bytes,omitempty"`      // sent on a leg
 	Settled    bool  `json:"settled,omitempty"`
