@@ -57,6 +57,23 @@ func BenchmarkFullCopy(b *testing.B) {
 	}
 }
 
+// The same into a target that was mapped just before, as each swap does.
+func BenchmarkFullCopyMappedAnew(b *testing.B) {
+	taking, _ := benchTaking(b)
+	store, segment := taking.store, taking.segment
+	taking.Abort() // its spare stays
+	for b.Loop() {
+		b.StopTimer()
+		anew, err := store.Begin(segment)
+		must(b, err)
+		b.StartTimer()
+		must(b, anew.Second(context.Background()))
+		b.StopTimer()
+		anew.Abort()
+		b.StartTimer()
+	}
+}
+
 // The second phase after one block in a hundred has changed.
 func BenchmarkSecondPhase(b *testing.B) {
 	taking, bytes := benchTaking(b)

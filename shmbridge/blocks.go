@@ -31,9 +31,10 @@ func block(b []byte, n int64) []byte {
 // work is one pass over all blocks, by several workers.
 type work struct {
 	size    int64
-	workers int         // 0: one for each processor
-	fault   error       // what a fault in it matches
-	done    func(int64) // called after each chunk with its first block; nil: nothing
+	workers int             // 0: one for each processor
+	hurry   <-chan struct{} // nil: none; else one worker of low priority is enough until it is closed
+	fault   error           // what a fault in it matches
+	done    func(int64)     // called after each chunk with its first block; nil: nothing
 	do      func(first, past int64) error
 }
 
@@ -47,30 +48,49 @@ func (w work) run(ctx context.Context) error {
 	}
 	workers = int(min(int64(workers), (total+perChunk-1)/perChunk))
 	var next, failed atomic.Int64
-	errs := make([]error, workers)
 	var group sync.WaitGroup
-	for i := range workers {
-		group.Go(func() {
-			errs[i] = guard(w.fault, func() error {
-				for failed.Load() == 0 {
-					first := next.Add(perChunk) - perChunk
-					if first >= total {
-						return nil
-					}
-					if err := ctx.Err(); err != nil {
-						return err
-					}
-					if err := w.do(first, min(first+perChunk, total)); err != nil {
-						return err
-					}
-					if w.done != nil {
-						w.done(first)
-					}
+	errs := make([]error, workers+1)
+	turn := func(i int) {
+		errs[i] = guard(w.fault, func() error {
+			for failed.Load() == 0 {
+				first := next.Add(perChunk) - perChunk
+				if first >= total {
+					return nil
 				}
-				return nil
-			})
-			if errs[i] != nil {
-				failed.Store(1)
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := w.do(first, min(first+perChunk, total)); err != nil {
+					return err
+				}
+				if w.done != nil {
+					w.done(first)
+				}
+			}
+			return nil
+		})
+		if errs[i] != nil {
+			failed.Store(1)
+		}
+	}
+	all := func() {
+		for i := range workers {
+			group.Go(func() { turn(i) })
+		}
+	}
+	if w.hurry == nil {
+		all()
+	} else {
+		last := make(chan struct{})
+		group.Go(func() {
+			defer close(last)
+			gently(func() { turn(workers) })
+		})
+		group.Go(func() {
+			select {
+			case <-w.hurry:
+				all()
+			case <-last:
 			}
 		})
 	}

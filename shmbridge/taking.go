@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -74,11 +75,40 @@ func (t *Taking) begin() error {
 	t.sums = t.target.bytes[tableAt(size):]
 	populate(t.src)
 	populate(t.target.bytes)
+	if err := t.touch(); err != nil {
+		return err
+	}
 	return guard(ErrTruncated, func() error {
 		clear(t.target.bytes[:headerSize])
 		clear(t.target.bytes[headerSize+size : tableAt(size)])
 		return nil
 	})
+}
+
+// touch reads a byte of each page of both sides. In a virtual machine that keeps page tables of its own for us, the first
+// touch of a page through a new mapping costs some microseconds although the page is present: twenty times its copy.
+func (t *Taking) touch() error {
+	read := func(b []byte) func(first, past int64) error {
+		return func(first, past int64) error {
+			var all byte
+			for n := first; n < past; n++ {
+				all |= block(b, n)[0]
+			}
+			runtime.KeepAlive(all)
+			return nil
+		}
+	}
+	sides := []work{
+		{size: t.segment.size, fault: ErrSize, do: read(t.src)},
+		{size: int64(len(t.target.bytes)), fault: ErrTruncated, do: read(t.target.bytes)},
+	}
+	for _, side := range sides {
+		side.workers = t.store.workers
+		if err := side.run(context.Background()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *Taking) soundPage() error {
@@ -96,12 +126,12 @@ func (t *Taking) First(ctx context.Context) error {
 		return fmt.Errorf("shmbridge: snapshot: %w", os.ErrClosed)
 	}
 	if t.reused && !t.known { // so that only what differs is written: disks are slow, and flash wears
-		if err := t.pass(ctx, t.store.workers, hashAll(t.data, t.sums)); err != nil {
+		if err := t.pass(ctx, work{workers: t.store.workers, do: hashAll(t.data, t.sums)}); err != nil {
 			return err
 		}
 		t.known = true
 	}
-	if err := t.copy(ctx, t.store.workers); err != nil {
+	if err := t.copy(ctx, work{workers: t.store.workers}); err != nil {
 		return err
 	}
 	if err := t.file.Sync(); err != nil {
@@ -113,7 +143,15 @@ func (t *Taking) First(ctx context.Context) error {
 // Second copies what has changed since First, or everything, with all processors. Nobody writes the segment from its
 // begin to its end; when it has returned, a successor may. If the page says that somebody wrote, the snapshot is marked
 // as unsaved.
-func (t *Taking) Second(ctx context.Context) error {
+func (t *Taking) Second(ctx context.Context) error { return t.second(ctx, work{}) }
+
+// SecondBeside is Second while a successor starts that is kept from the segment until it has returned: one processor does
+// it, with what others leave of it, until hurry is closed, because somebody waits.
+func (t *Taking) SecondBeside(ctx context.Context, hurry <-chan struct{}) error {
+	return t.second(ctx, work{hurry: hurry})
+}
+
+func (t *Taking) second(ctx context.Context, w work) error {
 	if t.target == nil {
 		return fmt.Errorf("shmbridge: snapshot: %w", os.ErrClosed)
 	}
@@ -122,7 +160,7 @@ func (t *Taking) Second(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.copy(ctx, 0); err != nil {
+	if err := t.copy(ctx, w); err != nil {
 		return err
 	}
 	after, err := t.segment.words.Status()
@@ -144,11 +182,14 @@ func (t *Taking) Second(ctx context.Context) error {
 	return nil
 }
 
-func (t *Taking) copy(ctx context.Context, workers int) error {
+// copy copies what is not in the target yet, by w's workers.
+func (t *Taking) copy(ctx context.Context, w work) error {
 	if t.known {
-		return t.pass(ctx, workers, copyChanged(t.data, t.src, t.sums, &t.copied))
+		w.do = copyChanged(t.data, t.src, t.sums, &t.copied)
+		return t.pass(ctx, w)
 	}
-	if err := t.pass(ctx, workers, copyAll(t.data, t.src, t.sums)); err != nil {
+	w.do = copyAll(t.data, t.src, t.sums)
+	if err := t.pass(ctx, w); err != nil {
 		return err
 	}
 	t.copied.Add(blocks(t.segment.size))
@@ -156,9 +197,9 @@ func (t *Taking) copy(ctx context.Context, workers int) error {
 	return nil
 }
 
-func (t *Taking) pass(ctx context.Context, workers int, do func(first, past int64) error) error {
-	err := work{size: t.segment.size, workers: workers, fault: ErrSize, done: t.store.chunk, do: do}.run(ctx)
-	if err != nil {
+func (t *Taking) pass(ctx context.Context, w work) error {
+	w.size, w.fault, w.done = t.segment.size, ErrSize, t.store.chunk
+	if err := w.run(ctx); err != nil {
 		return fmt.Errorf("shmbridge: snapshot of %s: %w", t.segment.spec.Identity(), err)
 	}
 	return nil
