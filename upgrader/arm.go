@@ -20,6 +20,7 @@ type armed struct {
 	order launch.Order
 	lanes []*listener.Lane
 	guest []dialect.Lane // what its environment tells of
+	lends []int          // numbers at which it gets the segment
 	lent  []func()       // give back what the order was lent
 	err   error
 }
@@ -27,9 +28,6 @@ type armed struct {
 // armAhead does for g what can be done while its predecessor still serves, so
 // that it does not count into the gap of an exclusive swap.
 func (s *Service) armAhead(g *generation) {
-	if s.memory != nil { // what it is told of the memory is known when the predecessor is gone
-		return
-	}
 	ahead := make(chan armed, 1)
 	g.ahead = ahead
 	s.spawn(func() { ahead <- s.arm(g) })
@@ -42,12 +40,18 @@ func (s *Service) disarm(g *generation) {
 		return
 	}
 	g.ahead = nil
-	s.spawn(func() {
-		if a := <-ahead; a.err == nil {
-			a.giveBack()
-			a.release()
-		}
-	})
+	s.spawn(func() { giveBackAhead(ahead) })
+}
+
+// giveBackAhead gives back what was done ahead; nil: nothing was.
+func giveBackAhead(ahead <-chan armed) {
+	if ahead == nil {
+		return
+	}
+	if a := <-ahead; a.err == nil {
+		a.giveBack()
+		a.release()
+	}
 }
 
 // giveBack closes what the order does not need any more.
@@ -57,8 +61,9 @@ func (a *armed) giveBack() {
 	}
 }
 
-// launch makes a process of g from what was armed ahead, or from scratch.
-func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l launchedAs, err error) {
+// launch makes a process of g from what was armed ahead, or from scratch. Its
+// binds are taken over if takes says so, and p keeps it from the segment.
+func (s *Service) launch(g *generation, ahead <-chan armed, takes bool, p *passage) (l launchedAs, err error) {
 	var a armed
 	if ahead != nil {
 		a = <-ahead
@@ -75,6 +80,7 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 			a.release()
 		}
 	}()
+	a.passage = p
 	if err := s.furnish(g, &a); err != nil {
 		return l, err
 	}
@@ -82,11 +88,14 @@ func (s *Service) launch(g *generation, ahead <-chan armed, filter bool) (l laun
 	if err != nil {
 		return l, err
 	}
-	var takeover launch.Filter
-	if a.filter = filter; filter {
-		takeover, a.learns = bindFilter(shim.Pid())
+	var calls launch.Filter
+	if a.filter = takes || p != nil; a.filter {
+		if p == nil {
+			a.lends = nil
+		}
+		calls, a.learns = s.filter(shim.Pid(), takes, a.lends)
 	}
-	if a.child, err = shim.Exec(takeover); err != nil {
+	if a.child, err = shim.Exec(calls); err != nil {
 		s.reaper.Forget(shim.Pid())
 		return l, err
 	}
@@ -172,5 +181,5 @@ func (s *Service) furnish(g *generation, a *armed) (err error) {
 	if err := s.equip(g, &a.order, a.lanes); err != nil {
 		return err
 	}
-	return s.lend(g, &a.order)
+	return s.lend(g, a)
 }

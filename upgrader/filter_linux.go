@@ -5,10 +5,19 @@ import (
 	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
-// bindFilter is what takes over the binds of a server that pid, its shim,
-// becomes. learns: its sockets cannot be looked at.
-func bindFilter(pid int) (f launch.Filter, learns bool) {
-	learns = !intercept.Capable(pid).PidfdGetfd
-	f.Program, f.Flags = intercept.Filter(intercept.FilterOptions{Learn: learns})
+// filter is what has us asked about the calls of a server that pid, its shim,
+// becomes: its binds if takes says so, and those by which it would reach the
+// segment at these numbers, if there are any. learns: its sockets cannot be
+// looked at.
+func (s *Service) filter(pid int, takes bool, numbers []int) (f launch.Filter, learns bool) {
+	o := intercept.FilterOptions{NoBinds: !takes}
+	if takes {
+		learns = !intercept.Capable(pid).PidfdGetfd
+		o.Learn = learns
+	}
+	if len(numbers) > 0 {
+		o.Reach = s.memory.reach(numbers)
+	}
+	f.Program, f.Flags = intercept.Filter(o)
 	return f, learns
 }

@@ -65,6 +65,8 @@ type generation struct {
 	hurry     context.CancelFunc
 	exited    chan struct{} // closed when its main process is gone
 	ahead     <-chan armed  // what was done for its start while its predecessor serves; nil: nothing
+	passage   *passage      // what keeps it from the segment until it may write; nil: nothing
+	early     bool          // it was ready before it might
 	begun     bool          // something of it may run: its end is told
 	ended     bool          // its main process is gone: exited is closed
 	asked     bool          // a goroutine waits for its end

@@ -158,15 +158,17 @@ func (s *Service) closeMemory() {
 	}
 }
 
-// lend hands the segment to g, which gets the lease by that. Its descriptors
-// lie behind the lanes, where no dialect counts them.
-func (s *Service) lend(g *generation, o *launch.Order) error {
-	m := s.memory
+// lend hands the segment to g, which gets the lease by that, or when its
+// passage opens. Its descriptors lie behind the lanes, where no dialect counts them.
+func (s *Service) lend(g *generation, a *armed) error {
+	m, o := s.memory, &a.order
 	if m == nil {
 		return nil
 	}
-	if err := m.segment.Lease(g.number, 0); err != nil {
-		return err
+	if a.passage == nil {
+		if err := m.segment.Lease(g.number, 0); err != nil {
+			return err
+		}
 	}
 	next := dialect.FirstFd
 	for _, f := range o.Files {
@@ -178,6 +180,7 @@ func (s *Service) lend(g *generation, o *launch.Order) error {
 		numbers = append(numbers, next)
 		next++
 	}
+	a.lends = numbers
 	env, err := m.segment.Environ(numbers...)
 	o.Env = append(o.Env, env...)
 	return err
@@ -196,6 +199,7 @@ func (s *Service) memoryEnded(m *memory, g *generation, quit bool) {
 	if m == nil {
 		return
 	}
+	g.passage.close()
 	how := shmbridge.ExitCrash
 	var status *launch.Status
 	_ = s.ask(s.run, func() { status = g.status })                  // at the end of the service none is known
@@ -247,7 +251,7 @@ func (s *Service) segmentStatus() *control.Segment {
 	if m == nil {
 		return nil
 	}
-	c := &control.Segment{Name: m.segment.Spec().Identity(), Size: m.segment.Size(), BackupDir: m.BackupDir}
+	c := &control.Segment{Name: m.segment.Spec().Identity(), Size: m.segment.Size(), BackupDir: m.BackupDir, SecondPhase: s.secondPhase()}
 	now, err := m.segment.State()
 	if err != nil {
 		c.Error = err.Error()

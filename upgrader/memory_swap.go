@@ -20,7 +20,7 @@ type copying struct {
 	done     chan struct{} // closed when snap and err stand
 	snap     shmbridge.Snapshot
 	err      error
-	void     bool // the second phase failed: nothing was started behind it
+	void     bool // the second phase failed: nobody was let to the segment behind it; stands when done is closed
 }
 
 var errAbandoned = errors.New("the snapshot was given up")
@@ -53,7 +53,7 @@ func (s *Service) prepare(g *generation) {
 				s.notPrepared(control.RolledBack, err.Error())
 			default:
 				w.copy = c
-				s.note(g, fmt.Sprintf("the segment was copied in %v while its writer ran", time.Since(began).Round(time.Microsecond)), nil)
+				s.note(g, fmt.Sprintf("the segment was copied in %v while its writer ran; what it changes from now on %s", time.Since(began).Round(time.Microsecond), s.secondPhase()), nil)
 				s.replace(g)
 			}
 		})
@@ -116,6 +116,7 @@ type errands struct {
 	copy    *copying            // whose second phase is due
 	undo    *copying            // to be put back
 	restore *shmbridge.Snapshot // to be put back because somebody asked for it
+	besides error               // why nothing may start while the second phase runs; nil: it may
 }
 
 // errands are those of g, which is about to start.
@@ -133,46 +134,72 @@ func (s *Service) errands(g *generation) errands {
 	switch {
 	case w == nil:
 	case s.state == Reverting:
-		if w.copy != nil && !w.copy.void { // else nothing was started on it
+		if w.copy != nil {
 			m.owed = w.copy
 		}
 		s.setCurrent(s.fallback) // whatever becomes of this start, the successor does not come back
 	case w.to == g:
-		e.copy, e.restore = w.copy, w.restore
-		if w.copy != nil {
-			w.copy.begun = true
+		e.restore = w.restore
+		switch {
+		case w.copy == nil:
+		case w.copy.begun: // for another one that was started in its place: it may have written
+			m.owed = w.copy
+		default:
+			e.copy, w.copy.begun = w.copy, true
 		}
 	}
-	e.undo = m.owed
+	e.undo, e.besides = m.owed, s.besides()
 	return e
 }
 
-// runErrands runs them. When it has returned without an error, g may write.
-func (s *Service) runErrands(g *generation, e errands) error {
+// runErrands runs them. When it has returned without an error, g may start,
+// and write once p is open.
+func (s *Service) runErrands(g *generation, e errands) (p *passage, err error) {
 	m, ctx := s.memory, g.grace
 	if err := s.endOutsiders(g); err != nil {
-		return err
+		return nil, err
 	}
 	if m == nil {
-		return nil
+		return nil, nil
 	}
 	for _, other := range e.others {
 		select {
 		case <-other.Done():
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	if e.copy != nil {
+	switch {
+	case e.copy == nil:
+	case e.onlyCopy(m):
+		p = s.secondBeside(m, g, e.copy)
+	default:
 		if err := s.secondCopy(ctx, e.copy); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.furnishMemory(g, e); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// furnishMemory makes the segment what g is to find.
+func (s *Service) furnishMemory(g *generation, e errands) error {
+	m, ctx := s.memory, g.grace
+	undone := false
+	if e.undo != nil {
+		var err error
+		if undone, err = s.undo(g, e.undo); err != nil {
 			return err
 		}
 	}
 	switch {
-	case e.undo != nil:
-		return s.undo(g, e.undo)
 	case e.restore != nil:
 		return s.putBack(ctx, g, *e.restore)
+	case undone:
+		return nil
 	}
 	if _, err := m.store.Finish(ctx, m.segment); err != nil { // a restore that a crash cut short
 		return err
@@ -195,33 +222,37 @@ func (s *Service) secondCopy(ctx context.Context, c *copying) error {
 		return err
 	}
 	took, changed := time.Since(began), c.taking.Copied()-before
-	s.spawn(func() {
-		c.snap, c.err = c.taking.Commit()
-		late := c.err
-		if c.snap.Path != "" { // it stands; older ones could not be removed
-			c.err = nil
-		}
-		close(c.done)
-		<-m.turn
-		s.tell(func() {
-			if late != nil {
-				s.note(nil, "", late)
-			}
-			if c.err == nil {
-				s.observe(Event{What: EventSnapshot, Message: fmt.Sprintf("%s (%d bytes changed since the first copy)", c.snap.Path, changed), Took: took})
-			}
-		})
-	})
+	s.spawn(func() { s.commitCopy(m, c, took, changed) })
 	return nil
 }
 
-// undo puts the bytes back that were there before the successor.
-func (s *Service) undo(g *generation, c *copying) error {
+// commitCopy brings a complete snapshot to the disk.
+func (s *Service) commitCopy(m *memory, c *copying, took time.Duration, changed int64) {
+	c.snap, c.err = c.taking.Commit()
+	late := c.err
+	if c.snap.Path != "" { // it stands; older ones could not be removed
+		c.err = nil
+	}
+	close(c.done)
+	<-m.turn
+	s.tell(func() {
+		if late != nil {
+			s.note(nil, "", late)
+		}
+		if c.err == nil {
+			s.observe(Event{What: EventSnapshot, Message: fmt.Sprintf("%s (%d bytes changed since the first copy)", c.snap.Path, changed), Took: took})
+		}
+	})
+}
+
+// undo puts the bytes back that were there before the successor, and reports
+// whether there was anything to undo.
+func (s *Service) undo(g *generation, c *copying) (bool, error) {
 	m := s.memory
 	select {
 	case <-c.done:
 	case <-g.grace.Done():
-		return g.grace.Err()
+		return false, g.grace.Err()
 	}
 	settled := func(said string) {
 		s.tell(func() {
@@ -231,15 +262,19 @@ func (s *Service) undo(g *generation, c *copying) error {
 			}
 		})
 	}
-	if c.err != nil {
+	switch {
+	case c.void:
 		settled("")
-		return fmt.Errorf("the memory could not be restored, there is no snapshot: %w", c.err)
+		return false, nil
+	case c.err != nil:
+		settled("")
+		return false, fmt.Errorf("the memory could not be restored, there is no snapshot: %w", c.err)
 	}
 	if err := s.putBack(g.grace, g, c.snap); err != nil {
-		return fmt.Errorf("the memory could not be restored: %w", err)
+		return false, fmt.Errorf("the memory could not be restored: %w", err)
 	}
 	settled(fmt.Sprintf("; the memory was restored to snapshot %d", c.snap.Number))
-	return nil
+	return true, nil
 }
 
 // copied is told when no verdict of w can need its snapshot any more.

@@ -42,6 +42,7 @@ type Service struct {
 	claims      []*listener.Claim
 	served      time.Time // when somebody last became ready
 	intercepts  bool      // binds are taken over
+	beside      error     // why no successor starts while its snapshot is completed; nil: see besides
 	notifies    bool      // a generation said READY=1: its successors will too
 
 	failed   *generation // what the revert under way came of
@@ -228,7 +229,7 @@ func (s *Service) startFailed(g *generation, err error) {
 	if g != s.starting || s.inheritance != nil && s.inheritance.assuming {
 		return
 	}
-	if g.sandbox && s.intercepts && s.config.Intercept == InterceptAuto {
+	if g.sandbox && s.config.Intercept == InterceptAuto {
 		s.withoutTakeover(g)
 		return
 	}
@@ -264,7 +265,7 @@ func (s *Service) startFailed(g *generation, err error) {
 
 // becameReady is told when readiness of g was proved.
 func (s *Service) becameReady(g *generation) {
-	if g != s.starting || !g.ready.IsZero() || !s.approved(g) {
+	if g != s.starting || !g.ready.IsZero() || s.tooEarly(g) || !s.approved(g) {
 		return
 	}
 	if s.state == Taking {

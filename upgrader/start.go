@@ -25,7 +25,8 @@ type launchedAs struct {
 	notify  *notify.Socket
 	flip    *flip        // nil: the server does not speak tableflip's dialect
 	acks    *notify.Acks // nil: the server does not speak einhorn's dialect
-	filter  bool         // its binds are taken over
+	filter  bool         // some of its calls are answered by us: its binds, those by which it reaches the segment
+	passage *passage     // keeps it from the segment; nil: nothing does
 	learns  bool         // without a look at its sockets, which is not permitted here
 }
 
@@ -68,20 +69,22 @@ func (s *Service) start(g *generation) {
 	filter, errands, ahead := s.intercepts, s.errands(g), g.ahead
 	g.ahead = nil
 	s.spawn(func() {
-		if err := s.runErrands(g, errands); err != nil {
+		p, err := s.runErrands(g, errands)
+		if err != nil {
+			giveBackAhead(ahead)
 			s.tell(func() { s.notLaunched(g, err) })
 			return
 		}
-		l, err := s.launch(g, ahead, filter)
+		l, err := s.launch(g, ahead, filter, p)
 		if errors.Is(err, launch.ErrFilter) && s.config.Intercept != InterceptOn {
 			reason := err
-			s.tell(func() {
-				s.intercepts = false
-				s.note(g, "the server's own bind cannot be taken over, so its port is not kept: see upgrader doctor", reason)
-			})
-			l, err = s.launch(g, nil, false)
+			s.tell(func() { s.withoutFilter(g, reason) })
+			if err = p.wait(); err == nil {
+				l, err = s.launch(g, nil, false, nil)
+			}
 		}
 		if err != nil {
+			p.close()
 			s.neverRan(g)
 		}
 		s.tell(func() {
@@ -92,6 +95,17 @@ func (s *Service) start(g *generation) {
 			s.launched(g, l)
 		})
 	})
+}
+
+// withoutFilter notes that no filter can be put on a server here.
+func (s *Service) withoutFilter(g *generation, err error) {
+	s.beside = err
+	if s.intercepts {
+		s.intercepts = false
+		s.note(g, "the server's own bind cannot be taken over, so its port is not kept: see upgrader doctor", err)
+	} else {
+		s.note(g, "it starts when the snapshot of the segment is complete, not before: see upgrader doctor", err)
+	}
 }
 
 // inherit lets clients queue for g from now on: nobody serves.
@@ -261,7 +275,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		s.spawn(func() { s.hearAcks(g, l.child.Pid, l.acks) })
 	}
 	if l.filter {
-		g.calls, g.learns = l.child.Notify, l.learns
+		g.calls, g.learns, g.passage = l.child.Notify, l.learns, l.passage
 		s.answerBinds(g)
 	}
 	s.keepSection(g)

@@ -3,6 +3,7 @@ package upgrader
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -38,6 +39,7 @@ func (s *Service) takeOver(ctx context.Context, g *generation, calls *os.File, l
 	server := intercept.Server{
 		Handler:      &binder{s: s, g: g},
 		NoPidfdGetfd: learns,
+		Reach:        g.passage.reach,
 		Observe: func(e intercept.Event) {
 			if e.Call == "seccomp" {
 				s.tell(func() { g.sandbox = true })
@@ -165,10 +167,16 @@ func (s *Service) covers(g *generation) bool {
 
 // withoutTakeover starts the successor of g, which failed because it wanted
 // the one seccomp listener that the kernel allows, and that is ours. From now
-// on the service's binds are its own.
+// on the service's binds are its own, and nothing else of it is asked.
 func (s *Service) withoutTakeover(g *generation) {
-	s.intercepts = false
-	s.note(g, "", errors.New("the server asks for a seccomp listener of its own: it is started again without takeover of its bind, so its port is not kept (use --listen with a dialect)"))
+	why := errors.New("the server asks for a seccomp listener of its own")
+	s.beside = why
+	if s.intercepts {
+		s.intercepts = false
+		s.note(g, "", fmt.Errorf("%w: it is started again without takeover of its bind, so its port is not kept (use --listen with a dialect)", why))
+	} else {
+		s.note(g, "", fmt.Errorf("%w: it is started again without ours", why))
+	}
 	s.starting = nil
 	recipe := g.recipe.use()
 	s.kill(g, func() {

@@ -202,7 +202,7 @@ func (r *run) setsockopt(t *task, n notification, e *Event) answer {
 func answerTo(err error, e *Event) answer {
 	e.Err = err
 	var errno unix.Errno
-	if !errors.Is(err, ErrPass) && errors.As(err, &errno) && errno != 0 {
+	if err != nil && !errors.Is(err, ErrPass) && errors.As(err, &errno) && errno != 0 {
 		e.Outcome = Refused
 		return refuse(errno)
 	}

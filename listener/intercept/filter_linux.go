@@ -14,6 +14,11 @@ type FilterOptions struct {
 	// epoll sets. Needed where the guest's descriptors cannot be had (see
 	// [Capability.PidfdGetfd]); costs some 10 µs each time, nothing else.
 	Learn bool
+	// NoBinds leaves out bind(2), and all that goes with it: for guests of whom
+	// nothing but Reach is asked.
+	NoBinds bool
+	// Reach adds the calls by which a guest reaches shared memory.
+	Reach Reach
 }
 
 // nativeArch is AUDIT_ARCH of this program; 0 where takeover is not supported.
@@ -50,9 +55,9 @@ var attaching = [...]uint32{unix.SO_ATTACH_REUSEPORT_CBPF, unix.SO_ATTACH_REUSEP
 // will refuse: only one is allowed), and setsockopt for the few options that change
 // who gets the connections of an SO_REUSEPORT group. Everything else is
 // allowed: also x32 (its call numbers have bit 30) and foreign architectures,
-// whose servers are then simply not taken over. The arguments of setsockopt
-// are compared in registers: setting TCP_NODELAY costs no notification.
-// It is nil where takeover is not supported.
+// whose servers are then simply not taken over, but for the calls of Reach.
+// The arguments of setsockopt are compared in registers: setting TCP_NODELAY
+// costs no notification. It is nil where takeover is not supported.
 func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 	arch := nativeArch()
 	if arch == 0 {
@@ -60,10 +65,13 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 	}
 	var p assembly
 	p.load(offArch)
-	p.branch(arch, "", "allow")
+	p.branch(arch, "", "foreign")
 	p.load(offNr)
-	p.branch(unix.SYS_BIND, "notify", "")
-	p.branch(unix.SYS_LISTEN, "notify", "")
+	if !o.NoBinds {
+		p.branch(unix.SYS_BIND, "notify", "")
+		p.branch(unix.SYS_LISTEN, "notify", "")
+		p.branch(unix.SYS_SETSOCKOPT, "setsockopt", "")
+	}
 	p.branch(unix.SYS_SECCOMP, "seccomp", "")
 	if o.Learn {
 		p.branch(unix.SYS_EPOLL_CREATE1, "notify", "")
@@ -71,7 +79,9 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 			p.branch(uint32(sysEpollCreate), "notify", "")
 		}
 	}
-	p.branch(unix.SYS_SETSOCKOPT, "", "allow")
+	o.Reach.native(&p)
+	p.finish(unix.SECCOMP_RET_ALLOW)
+	p.label("setsockopt")
 	p.load(offLevel)
 	if o.Learn {
 		p.branch(unix.IPPROTO_IPV6, "v6", "")
@@ -96,6 +106,10 @@ func Filter(o FilterOptions) ([]unix.SockFilter, int) {
 	p.load(offFlags)
 	p.test(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, "notify", "")
 	p.finish(unix.SECCOMP_RET_ALLOW)
+	p.label("foreign")
+	o.Reach.foreign(&p)
+	p.finish(unix.SECCOMP_RET_ALLOW)
+	o.Reach.judge(&p)
 	p.label("notify")
 	p.finish(unix.SECCOMP_RET_USER_NOTIF)
 	return p.program(), filterFlags()
@@ -124,6 +138,14 @@ func (a *assembly) branch(value uint32, yes, no string) {
 // test jumps by whether any of the bits is set.
 func (a *assembly) test(bits uint32, yes, no string) {
 	a.add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, bits, yes, no)
+}
+
+// and keeps some bits of what is loaded.
+func (a *assembly) and(bits uint32) { a.add(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, bits, "", "") }
+
+// jump goes on elsewhere.
+func (a *assembly) jump(to string) {
+	a.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 0, to, to)
 }
 
 func (a *assembly) label(name string) {

@@ -37,6 +37,8 @@ const deadline = 30 * time.Second
 // shimOrder is what the shim does; it is its last argument.
 type shimOrder struct {
 	Learn         bool
+	NoBinds       bool
+	Reach         Reach
 	Interruptible bool // leave WAIT_KILLABLE_RECV out
 	NoFilter      bool // for comparison
 	NewNetwork    bool // a network namespace of its own
@@ -69,7 +71,7 @@ func shim() {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			fail("prctl", err)
 		}
-		filter, flags := Filter(FilterOptions{Learn: o.Learn})
+		filter, flags := Filter(FilterOptions{Learn: o.Learn, NoBinds: o.NoBinds, Reach: o.Reach})
 		if o.stays() {
 			flags |= unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH // Linux 5.7
 		}

@@ -44,6 +44,19 @@ type Handler interface {
 	Owns(inode uint64) bool
 }
 
+// Reach says by which calls a guest would reach shared memory that is handed
+// to it. They are those that make memory of it, and those that write to files
+// alone (pwrite(2), ftruncate(2), fallocate(2) and their like) on the numbers at
+// which it was handed. write(2) is none of them, for its number may be a
+// connection's later; nor is anything that does not name the memory (io_uring).
+// They are notified for as long as the guest lives: its zero value adds none.
+type Reach struct {
+	SystemV   bool  // by shmat(2)
+	Mapped    bool  // by mmap(2), MAP_SHARED, of any descriptor: it can be opened by a name
+	Numbers   []int // by mmap(2), MAP_SHARED, of these descriptors
+	WritesToo bool  // by calls that write to a file, on these descriptors
+}
+
 // Outcome is what became of a call.
 type Outcome string
 
@@ -69,9 +82,15 @@ type Event struct {
 	Err       error          // see Outcome; with Injected: what could not be carried over
 }
 
-// Server answers the guests of one generation. Only Handler must be set.
+// Server answers the guests of one generation. Handler must be set where binds
+// are notified.
 type Server struct {
 	Handler Handler
+	// Reach is called for each call by which a guest may reach shared memory,
+	// in a goroutine of its own, and returns when it may: nil leaves the call to the
+	// kernel, an error that is, or wraps, a syscall.Errno is the guest's answer.
+	// nil: it may at once.
+	Reach func() error
 	// Observe is told what happened, from several goroutines. nil: nobody.
 	Observe func(Event)
 	// NoPidfdGetfd treats the guest's descriptors as if pidfd_getfd(2) were

@@ -17,6 +17,9 @@ func Serve(context.Context, *os.File, Handler) error { return errUnsupported }
 // Serve is not supported on this system.
 func (s Server) Serve(context.Context, *os.File) error { return errUnsupported }
 
+// Free says that there are no filters here.
+func Free() error { return errUnsupported }
+
 // Supported says that takeover needs Linux.
 func Supported() error { return errUnsupported }
 

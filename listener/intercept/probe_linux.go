@@ -34,6 +34,24 @@ func Supported() error {
 	return rehearse()
 }
 
+// Free tells why a filter costs a guest more than the calls that it notifies;
+// nil: it does not. Without CAP_SYS_ADMIN it takes no_new_privs, below which
+// setuid programs get no privilege.
+func Free() error {
+	if nativeArch() == 0 {
+		return fmt.Errorf("intercept: not on this architecture: %w", errors.ErrUnsupported)
+	}
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var d [2]unix.CapUserData
+	if err := unix.Capget(&h, &d[0]); err != nil {
+		return fmt.Errorf("intercept: capget: %w", err)
+	}
+	if d[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return fmt.Errorf("intercept: a filter without CAP_SYS_ADMIN takes no_new_privs: %w", unix.EPERM)
+	}
+	return nil
+}
+
 // Probe tells a person what this kernel, container and user allow. pid is as
 // for Capable; 0: no child is at hand, only what can be found without is told.
 func Probe(pid int) []Check {
@@ -44,6 +62,9 @@ func Probe(pid int) []Check {
 		check("WAIT_KILLABLE_RECV", false, flagKnown(unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
 			"Signals do not disturb a server while its bind is being answered.",
 			"A signal may interrupt a server's bind, which then starts again; that is handled (Linux 5.19 is better)."),
+		check("filter without no_new_privs", false, Free(),
+			"A successor starts while the last of its segment's snapshot is copied (--shm).",
+			"With --shm and --listen a successor starts when its segment's snapshot is complete, some 50 ms a GiB later; with its bind taken over it need not wait."),
 	}
 	if pid <= 0 {
 		return checks

@@ -38,6 +38,7 @@ var roles = map[string]func(in *bufio.Scanner, args []string) error{
 	"steering":   roleSteering,
 	"listenfile": roleListenOnUDP,
 	"bench":      roleBench,
+	"reach":      roleReach,
 }
 
 func guestMain(role string) {

@@ -197,6 +197,14 @@ func (r *run) start(n notification) {
 
 // handle answers one notification.
 func (r *run) handle(n notification) {
+	if reaches(n) {
+		a := pass
+		if r.server.Reach != nil {
+			a = answerTo(r.server.Reach(), &Event{})
+		}
+		_ = control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) }) // the guest may be gone
+		return
+	}
 	if (n.nr == unix.SYS_EPOLL_CREATE1 || sysEpollCreate != 0 && n.nr == sysEpollCreate) && r.keep(n) {
 		return
 	}
