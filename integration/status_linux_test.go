@@ -30,7 +30,10 @@ type statusReport struct {
 		Generation int    `json:"generation"`
 		Schema     uint64 `json:"schema"`
 		Managed    bool   `json:"managed"`
-		Error      string `json:"error"`
+
+		SecondPhase    string `json:"second_phase"`
+		SecondPhaseWhy string `json:"second_phase_why"`
+		Error          string `json:"error"`
 	} `json:"segment"`
 }
 

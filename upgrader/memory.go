@@ -251,7 +251,8 @@ func (s *Service) segmentStatus() *control.Segment {
 	if m == nil {
 		return nil
 	}
-	c := &control.Segment{Name: m.segment.Spec().Identity(), Size: m.segment.Size(), BackupDir: m.BackupDir, SecondPhase: s.secondPhase()}
+	c := &control.Segment{Name: m.segment.Spec().Identity(), Size: m.segment.Size(), BackupDir: m.BackupDir}
+	c.SecondPhase, c.SecondPhaseWhy = s.secondPhase()
 	now, err := m.segment.State()
 	if err != nil {
 		c.Error = err.Error()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener/intercept"
 	"github.com/upgrader/upgrader/shmbridge"
+	"github.com/upgrader/upgrader/upgrader/control"
 )
 
 // passage keeps a generation that was started from the segment until its
@@ -107,13 +108,13 @@ func (s *Service) besides() error {
 	return intercept.Free()
 }
 
-// secondPhase says when the second phase of a swap's snapshot runs, for
-// people.
-func (s *Service) secondPhase() string {
-	if why := s.besides(); why != nil {
-		return "is copied before the successor starts: " + why.Error()
+// secondPhase says when the second phase of a swap's snapshot runs, beside the
+// successor's start or before it, and in that case why.
+func (s *Service) secondPhase() (when, why string) {
+	if err := s.besides(); err != nil {
+		return control.BeforeStart, err.Error()
 	}
-	return "is copied while the successor starts"
+	return control.BesideStart, ""
 }
 
 // onlyCopy reports whether nothing has to be done with the segment, before a

@@ -53,7 +53,11 @@ func (s *Service) prepare(g *generation) {
 				s.notPrepared(control.RolledBack, err.Error())
 			default:
 				w.copy = c
-				s.note(g, fmt.Sprintf("the segment was copied in %v while its writer ran; what it changes from now on %s", time.Since(began).Round(time.Microsecond), s.secondPhase()), nil)
+				rest := "what changes from now on is copied while the successor starts"
+				if _, why := s.secondPhase(); why != "" {
+					rest = "the successor starts when what changes from now on is copied, too: " + why
+				}
+				s.note(g, fmt.Sprintf("the segment was copied in %v while its writer ran; %s", time.Since(began).Round(time.Microsecond), rest), nil)
 				s.replace(g)
 			}
 		})

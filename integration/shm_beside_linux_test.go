@@ -1,0 +1,47 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// A successor that writes over the segment as its first act, whoever has the
+// lease, is rolled back, and nothing of it is in the snapshot: it starts while
+// that is still being completed, and waits where it would reach the memory.
+func TestMemoryFirstAct(t *testing.T) {
+	for kind, shm := range segments(t) {
+		if kind == "file" {
+			continue // of a disk: its first copies would take all the time
+		}
+		t.Run(kind, func(t *testing.T) {
+			backups, err := os.MkdirTemp("/dev/shm", "upgrader-test-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(backups) }) // what is left is the system's to clean
+			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=64M", 1), "--backup-dir", backups, "--backup-keep", "1")
+			if now := u.status().Segment; now.SecondPhase != "beside" {
+				t.Skip(now.SecondPhaseWhy)
+			}
+			for range amount("INTEGRATION_MEMORY_FIRST_ACTS", 3) {
+				before := commit(t, a, 3)
+				s.ledger(t, "-grab")
+				v := u.rolledBack()
+				if !strings.Contains(fmt.Sprint(v.Stderr), "grabbed") {
+					t.Errorf("the successor said %q", v.Stderr)
+				}
+				after := ledgerOf(t, a)
+				sameRecords(t, "a successor that wrote as its first act", before, after)
+				if after.Found != "saved" {
+					t.Errorf("the predecessor's own found the segment %s", after.Found)
+				}
+				s.ledger(t, "")
+				u.swap()
+				sameRecords(t, "a sound successor", before, ledgerOf(t, a))
+			}
+			u.mustCleanShutdown()
+		})
+	}
+}
