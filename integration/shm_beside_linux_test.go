@@ -41,6 +41,9 @@ func TestMemoryFirstAct(t *testing.T) {
 				u.swap()
 				sameRecords(t, "a sound successor", before, ledgerOf(t, a))
 			}
+			if now := u.status().Segment; now.SecondPhase != "beside" {
+				t.Errorf("successors were not started beside it after all: %s", now.SecondPhaseWhy)
+			}
 			u.mustCleanShutdown()
 		})
 	}

@@ -128,6 +128,8 @@ func emulate(t *testing.T, filter []unix.SockFilter, arch uint32, nr int32, args
 			} else {
 				pc += int(f.Jf)
 			}
+		case unix.BPF_ALU | unix.BPF_AND | unix.BPF_K:
+			a &= f.K
 		case unix.BPF_RET | unix.BPF_K:
 			return f.K
 		default:

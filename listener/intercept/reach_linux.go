@@ -70,7 +70,7 @@ func (r Reach) native(p *assembly) {
 func (r Reach) foreign(p *assembly) {
 	if r.any() {
 		n := foreignly()
-		p.branch(n.arch, "", "allow")
+		p.branch(n.arch, "", "none")
 		p.load(offNr)
 		r.branches(p, n)
 	}

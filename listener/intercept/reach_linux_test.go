@@ -83,6 +83,67 @@ func zeroed(errno unix.Errno) error {
 	return errno
 }
 
+// The calls of 32-bit programs, by their own numbers (asm/unistd_32.h), and of x32.
+func TestReachOfOthers(t *testing.T) {
+	if nativeArch() != unix.AUDIT_ARCH_X86_64 {
+		t.Skip("the numbers are those beside amd64")
+	}
+	const (
+		i386    = unix.AUDIT_ARCH_I386
+		own     = unix.AUDIT_ARCH_X86_64
+		another = unix.AUDIT_ARCH_ARM
+		shared  = unix.MAP_SHARED
+		shmat   = 21
+		shmget  = 23
+	)
+	named := Reach{Mapped: true, Numbers: []int{5, 6}, WritesToo: true}
+	numbered := Reach{Numbers: []int{5}}
+	sysv := Reach{SystemV: true, Numbers: []int{5}}
+	for _, c := range []struct {
+		name  string
+		reach Reach
+		arch  uint32
+		nr    int32
+		args  []uint64
+		want  bool
+	}{
+		{"mmap2", named, i386, 192, []uint64{0, 0, 0, shared, 9}, true},
+		{"mmap2, private", named, i386, 192, []uint64{0, 0, 0, unix.MAP_PRIVATE, 5}, false},
+		{"mmap2 of a number", numbered, i386, 192, []uint64{0, 0, 0, shared, 5}, true},
+		{"mmap2 of another", numbered, i386, 192, []uint64{0, 0, 0, shared, 9}, false},
+		{"mmap", named, i386, 90, nil, true},
+		{"mmap, nothing asked", Reach{}, i386, 90, nil, false},
+		{"pwrite64", named, i386, 181, []uint64{6}, true},
+		{"pwrite64 elsewhere", named, i386, 181, []uint64{7}, false},
+		{"pwrite64, numbers only", numbered, i386, 181, []uint64{5}, false},
+		{"ipc, shmat", sysv, i386, 117, []uint64{1<<16 | shmat}, true},
+		{"ipc, shmget", sysv, i386, 117, []uint64{shmget}, false},
+		{"shmat", sysv, i386, 397, nil, true},
+		{"shmat, no System V", named, i386, 397, nil, false},
+		{"bind's number", named, i386, unix.SYS_BIND, nil, false},
+		{"another architecture", named, another, 192, []uint64{0, 0, 0, shared, 5}, false},
+		{"x32 mmap", named, own, 9 | x32, []uint64{0, 0, 0, shared, 9}, true},
+		{"x32 shmat", sysv, own, 30 | x32, nil, true},
+		{"x32 pwrite64", named, own, 18 | x32, []uint64{5}, true},
+		{"high bits", numbered, own, unix.SYS_MMAP, []uint64{0, 0, 0, shared, 1<<32 | 5}, true},
+		{"write", named, own, unix.SYS_WRITE, []uint64{5}, false},
+	} {
+		for _, o := range []FilterOptions{{Reach: c.reach, NoBinds: true}, {Reach: c.reach, Learn: true}} {
+			filter, _ := Filter(o)
+			if got := emulate(t, filter, c.arch, c.nr, c.args...); (got == unix.SECCOMP_RET_USER_NOTIF) != c.want || !c.want && got != unix.SECCOMP_RET_ALLOW {
+				t.Errorf("%s, %+v: %#x, notified should be %v", c.name, o, got, c.want)
+			}
+			if c.want && !reaches(notification{arch: c.arch, nr: c.nr}) {
+				t.Errorf("%s: it is not answered as what reaches memory", c.name)
+			}
+		}
+	}
+	filter, _ := Filter(FilterOptions{NoBinds: true, Reach: named})
+	if got := emulate(t, filter, own, unix.SYS_BIND); got != unix.SECCOMP_RET_ALLOW {
+		t.Errorf("bind, though nobody asks: %#x", got)
+	}
+}
+
 // Each call that reaches memory waits for its answer, and no other does.
 func TestReach(t *testing.T) {
 	all := []string{"private", "anonymous", "write", "mmap", "read-only", "validated", "handed", "pwrite", "pwritev2", "ftruncate", "fallocate", "shmat"}
