@@ -13,7 +13,7 @@ import (
 func TestMemoryFirstAct(t *testing.T) {
 	for kind, shm := range segments(t) {
 		if kind == "file" {
-			continue // of a disk: its first copies would take all the time
+			continue // of a disk: its copies would take all the time
 		}
 		t.Run(kind, func(t *testing.T) {
 			backups, err := os.MkdirTemp("/dev/shm", "upgrader-test-")
@@ -21,11 +21,11 @@ func TestMemoryFirstAct(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.RemoveAll(backups) }) // what is left is the system's to clean
-			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=64M", 1), "--backup-dir", backups, "--backup-keep", "1")
+			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=384M", 1), "--backup-dir", backups, "--backup-keep", "1")
 			if now := u.status().Segment; now.SecondPhase != "beside" {
 				t.Skip(now.SecondPhaseWhy)
 			}
-			for range amount("INTEGRATION_MEMORY_FIRST_ACTS", 3) {
+			for range amount("INTEGRATION_MEMORY_FIRST_ACTS", 2) {
 				before := commit(t, a, 3)
 				s.ledger(t, "-grab")
 				v := u.rolledBack()
