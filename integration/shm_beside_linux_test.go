@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -11,6 +12,10 @@ import (
 // lease, is rolled back, and nothing of it is in the snapshot: it starts while
 // that is still being completed, and waits where it would reach the memory.
 func TestMemoryFirstAct(t *testing.T) {
+	grab := newScratch(t, 0).path("grab")
+	if out, err := exec.Command("cc", "-static", "-O1", "-o", grab, "testdata/grab.c").CombinedOutput(); err != nil {
+		t.Skipf("no C compiler: %v\n%s", err, out)
+	}
 	for kind, shm := range segments(t) {
 		if kind == "file" {
 			continue // of a disk: its copies would take all the time
@@ -21,13 +26,13 @@ func TestMemoryFirstAct(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.RemoveAll(backups) }) // what is left is the system's to clean
-			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=384M", 1), "--backup-dir", backups, "--backup-keep", "1")
+			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=64M", 1), "--backup-dir", backups, "--backup-keep", "1")
 			if now := u.status().Segment; now.SecondPhase != "beside" {
 				t.Skip(now.SecondPhaseWhy)
 			}
 			for range amount("INTEGRATION_MEMORY_FIRST_ACTS", 2) {
 				before := commit(t, a, 3)
-				s.ledger(t, "-grab")
+				s.write(t, "server", "#!/bin/sh\nexec "+grab+"\n", 0o755)
 				v := u.rolledBack()
 				if !strings.Contains(fmt.Sprint(v.Stderr), "grabbed") {
 					t.Errorf("the successor said %q", v.Stderr)

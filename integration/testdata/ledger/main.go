@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -31,7 +30,6 @@ func main() {
 	f := flag.NewFlagSet("ledger", flag.ExitOnError)
 	schema := f.Uint64("schema", 0, "what the segment is written in")
 	scribble := f.Bool("scribble", false, "write over all of the segment before being ready, then die")
-	grab := f.Bool("grab", false, "write over all of the segment as the first act, whoever has the lease, then die")
 	spoil := f.Bool("spoil", false, "spoil one record, then serve")
 	unmanaged := f.Bool("unmanaged", false, "never take the lease")
 	careless := f.Bool("careless", false, "leave without saving")
@@ -45,9 +43,6 @@ func main() {
 	if *hold != "" {
 		fail(holdFile(*hold))
 		return
-	}
-	if *grab {
-		fail(grabSegment())
 	}
 	bridge, err := shmbridge.Attach()
 	fail(err)
@@ -119,38 +114,6 @@ func fail(err error) {
 		fmt.Fprintln(os.Stderr, "ledger:", err)
 		os.Exit(3)
 	}
-}
-
-// grabSegment maps what the environment names, without a look at the page, and
-// writes over it.
-func grabSegment() error {
-	size, err := strconv.Atoi(os.Getenv("UPGRADER_SHM_SIZE"))
-	if err != nil {
-		return err
-	}
-	var bytes []byte
-	if _, id, ok := strings.Cut(os.Getenv("UPGRADER_SHM_PATH"), ",id="); ok {
-		n, err := strconv.Atoi(id)
-		if err != nil {
-			return err
-		}
-		if bytes, err = unix.SysvShmAttach(n, 0, 0); err != nil {
-			return fmt.Errorf("shmat: %w", err)
-		}
-	} else {
-		file, err := os.OpenFile(os.Getenv("UPGRADER_SHM_PATH"), os.O_RDWR, 0)
-		if err != nil {
-			return err
-		}
-		if bytes, err = unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-			return fmt.Errorf("mmap: %w", err)
-		}
-	}
-	for at := len(bytes) - 4096; at >= 0; at -= 4096 { // from the end: the copy comes from the other side
-		bytes[at]++
-	}
-	ledger.New(bytes).Scribble()
-	return errors.New("grabbed")
 }
 
 // holdFile is a stranger that maps a segment.
