@@ -144,13 +144,13 @@ func TestForeignServers(t *testing.T) {
 			u := start(t, options{scratch: s, flags: c.flags, command: c.command(t, s, p)})
 			u.awaitServing()
 			l := startLoad(t, load.Config{Address: a, Clients: 16, PerConnection: 1, Rate: 500})
-			swaps := amount("INTEGRATION_SWAPS", 4)
+			swaps := amount("INTEGRATION_SWAPS", 50)
 			for range swaps {
 				generation := u.swap()
 				if !c.silent {
 					awaitGeneration(t, l, generation)
 				}
-				awaitMore(t, l, 200)
+				awaitMore(t, l, 50)
 				u.awaitAlone()
 			}
 			lossless(t, fmt.Sprintf("%d swaps", swaps), l)

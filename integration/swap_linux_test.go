@@ -84,25 +84,38 @@ func (u *upgrader) swapUnder(l *load.Load, swaps, perSwap int) {
 }
 
 // The promise itself: a hundred swaps of the commonest kind of server, and of
-// hundreds of thousands of requests none is lost and none misrouted.
+// hundreds of thousands of requests none is lost and none misrouted. In a container: TestContainerUnderLoad.
 func TestGoServer(t *testing.T) {
-	swaps, requests := amount("INTEGRATION_SWAPS", 100), amount("INTEGRATION_REQUESTS", 300_000)
-	a := address(t)
-	u := start(t, options{
-		flags:   []string{"--listen", a, "--drain-max", "100"},
-		command: []string{guestBinary(), "-http", "env"},
-	})
-	u.awaitServing()
-	u.swap() // from the first commit on, what ran before is held open for a rollback
-	u.mustRest()
-	u.mustNotLeakDescriptors(func() {
-		l := startLoad(t, load.Config{Address: a, Clients: 200, PerConnection: 1})
-		u.swapUnder(l, swaps, requests/swaps)
-		if r := lossless(t, fmt.Sprintf("%d swaps", swaps), l); r.Outcomes[load.OK] < requests {
-			t.Errorf("%d requests, want %d", r.Outcomes[load.OK], requests)
-		}
-	})
-	u.mustCleanShutdown()
+	for _, c := range []struct {
+		name    string
+		user    int
+		clients int
+	}{
+		{"200 clients", 0, 200},
+		{"8 clients", 0, 8},
+		{"200 clients, no privileges", nobody, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			swaps, requests := amount("INTEGRATION_SWAPS", 100), amount("INTEGRATION_REQUESTS", 300_000)
+			a := address(t)
+			u := start(t, options{
+				user:    c.user,
+				flags:   []string{"--listen", a, "--drain-max", "100"},
+				command: []string{guestBinary(), "-http", "env"},
+			})
+			u.awaitServing()
+			u.swap() // from the first commit on, what ran before is held open for a rollback
+			u.mustRest()
+			u.mustNotLeakDescriptors(func() {
+				l := startLoad(t, load.Config{Address: a, Clients: c.clients, PerConnection: 1})
+				u.swapUnder(l, swaps, requests/swaps)
+				if r := lossless(t, fmt.Sprintf("%d swaps", swaps), l); r.Outcomes[load.OK] < requests {
+					t.Errorf("%d requests, want %d", r.Outcomes[load.OK], requests)
+				}
+			})
+			u.mustCleanShutdown()
+		})
+	}
 }
 
 // The same for every way in which a server may get its sockets, for whoever
@@ -117,10 +130,8 @@ func TestGoServerWays(t *testing.T) {
 		path  string
 		load  load.Config
 	}{
-		{name: "few clients", load: load.Config{Clients: 8, PerConnection: 1}},
 		{name: "kept connections", load: load.Config{Clients: 32}},
 		{name: "by the clock", load: load.Config{Clients: 32, PerConnection: 1, Rate: 1000}},
-		{name: "no privileges", user: nobody, load: load.Config{Clients: 50, PerConnection: 1}},
 		{name: "own bind", own: true, load: load.Config{Clients: 50, PerConnection: 1}},
 		{name: "own bind, no privileges", own: true, user: nobody, load: load.Config{Clients: 50, PerConnection: 1}},
 		{name: "dies on the spot", guest: []string{"-die-at-term"}, load: load.Config{Clients: 50, PerConnection: 1}},
@@ -205,7 +216,7 @@ func TestUDP(t *testing.T) {
 			u.awaitServing()
 			c.load.Protocol, c.load.Address, c.load.Rate = load.UDP, a, 2000
 			l := startLoad(t, c.load)
-			swaps := amount("INTEGRATION_SWAPS", 10)
+			swaps := amount("INTEGRATION_SWAPS", 50)
 			u.swapUnder(l, swaps, 100)
 			// A datagram may be lost with its process; more than a few a swap are not.
 			if r := lossless(t, fmt.Sprintf("%d swaps", swaps), l); r.Resent > 2*swaps {
@@ -268,7 +279,7 @@ func TestUnix(t *testing.T) {
 			u.awaitServing()
 			c.load.Network, c.load.Address, c.load.Clients = "unix", path, 20
 			l := startLoad(t, c.load)
-			swaps := amount("INTEGRATION_SWAPS", 10)
+			swaps := amount("INTEGRATION_SWAPS", 50)
 			u.swapUnder(l, swaps, 200)
 			lossless(t, fmt.Sprintf("%d swaps", swaps), l)
 			u.awaitAlone()
