@@ -175,3 +175,29 @@ func TestContainer(t *testing.T) {
 		})
 	}
 }
+
+// The promise of TestGoServer, in a container.
+func TestContainerUnderLoad(t *testing.T) {
+	e := startEngine(t)
+	e.build()
+	c := e.run(t, "loaded", "--listen", "8080", "--drain-max", "100", "--", "/guest", "-http", "env")
+	c.await(1)
+	pid, err := strconv.Atoi(c.inspect("{{.State.Pid}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swaps, requests := amount("INTEGRATION_SWAPS", 100), amount("INTEGRATION_REQUESTS", 300_000)
+	l := startLoad(t, load.Config{Address: "127.0.0.1:8080", Clients: 200, PerConnection: 1, Dial: lab.DialIn(pid)})
+	for generation := 2; generation < 2+swaps; generation++ {
+		c.docker("exec", c.name, "/upgrader", "restart")
+		awaitGeneration(t, l, generation)
+		awaitMore(t, l, requests/swaps)
+	}
+	if r := lossless(t, fmt.Sprintf("%d swaps", swaps), l); r.Outcomes[load.OK] < requests {
+		t.Errorf("%d requests, want %d", r.Outcomes[load.OK], requests)
+	}
+	c.docker("stop", "--time", "60", c.name)
+	if code := c.inspect("{{.State.ExitCode}}"); code != "0" {
+		t.Errorf("the container ended with %s", code)
+	}
+}
