@@ -112,7 +112,7 @@ func resident(t *testing.T, pid int) int {
 // Many clients come at once. As many as there is room for are served, and stay
 // over a swap; the others wait until some have left, and none is refused.
 func TestProxyMany(t *testing.T) {
-	clients := amount("INTEGRATION_CLIENTS", 10000)
+	clients := amount("INTEGRATION_CLIENTS", 2000)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -183,11 +183,13 @@ func TestProxyMany(t *testing.T) {
 		<-answered
 	}
 	u.swap()
+	// Those that a loaded machine does not move within settle-max go on when the old server leaves them.
+	u.awaitProxy("all are at the successor", func(p proxyReport) bool { return p.Moved+p.Resumed == seats })
 	ask(2)
 	for range seats {
 		<-answered
 	}
-	p := u.awaitProxy("all have moved", func(p proxyReport) bool { return p.Moved == seats })
+	p := u.status().Proxies[0]
 	if p.Accepted != clients || p.Connections != seats || p.InFlight != 0 || p.Reset != 0 {
 		t.Errorf("the proxy counts %+v", p)
 	}
