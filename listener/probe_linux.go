@@ -102,7 +102,7 @@ func (s *system) probeLane(ctx context.Context, l *Lane) error {
 		return err
 	}
 	defer conn.Close()
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 5*time.Millisecond) { // clients may be waiting for this
 		if accepted, err := s.accepted(l, conn); accepted || err != nil {
 			return err
 		}

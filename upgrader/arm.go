@@ -19,9 +19,10 @@ type armed struct {
 	launchedAs
 	order launch.Order
 	lanes []*listener.Lane
-	guest []dialect.Lane // what its environment tells of
-	lends []int          // numbers at which it gets the segment
-	lent  []func()       // give back what the order was lent
+	guest []dialect.Lane  // what its environment tells of
+	lends []int           // numbers at which it gets the segment
+	lent  []func()        // give back what the order was lent
+	saved <-chan struct{} // closed when the state is written in which it can be found
 	err   error
 }
 
@@ -95,6 +96,10 @@ func (s *Service) launch(g *generation, ahead <-chan armed, takes bool, p *passa
 		}
 		calls, a.learns = s.filter(shim.Pid(), takes, a.lends)
 	}
+	select {
+	case <-a.saved:
+	case <-s.run.Done():
+	}
 	if a.child, err = shim.Exec(calls); err != nil {
 		s.reaper.Forget(shim.Pid())
 		return l, err
@@ -114,7 +119,7 @@ func (s *Service) arm(g *generation) (a armed) {
 }
 
 func (s *Service) tryArm(g *generation, a *armed) (err error) {
-	saved := s.saved() // if we are killed from now on, it is found
+	a.saved = s.saved() // if we are killed when it runs, it is found
 	lanes, err := s.lanes(g)
 	if err != nil {
 		return err
@@ -164,10 +169,6 @@ func (s *Service) tryArm(g *generation, a *armed) (err error) {
 		}
 	}
 	a.lanes, a.guest = lanes, guest
-	select {
-	case <-saved:
-	case <-s.run.Done():
-	}
 	return nil
 }
 

@@ -89,7 +89,7 @@ func (s *Service) unhealthy(g *generation, err error, noticed time.Time) {
 	}
 	s.serving = nil
 	s.move(Unhealthy)
-	s.revert(g, reason)
+	s.revert(g, reason, noticed)
 }
 
 // endProbation makes the commit final.

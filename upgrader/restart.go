@@ -76,7 +76,7 @@ func (s *Service) died(g *generation) {
 			return
 		}
 		s.move(ServerDied)
-		s.revert(g, g.died()+" on probation")
+		s.revert(g, g.died()+" on probation", g.lost)
 	default:
 		s.move(ServerDied)
 		s.restarts++
@@ -204,11 +204,12 @@ func (s *Service) first() {
 }
 
 // revert lets the predecessor's own command serve again, once nothing of the
-// failed g is left. Clients wait in its lanes.
-func (s *Service) revert(g *generation, reason string) {
+// failed g is left. Clients wait in its lanes. noticed is when it was known
+// that it failed.
+func (s *Service) revert(g *generation, reason string, noticed time.Time) {
 	if s.swap != nil {
 		s.swap.reason = reason
-		s.swap.enter("revert", time.Now())
+		s.swap.enter("revert", noticed)
 	}
 	s.failed = g
 	var unknown error

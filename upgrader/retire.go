@@ -177,7 +177,15 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 		deadline, enough = context.WithTimeout(deadline, s.config.Linger)
 		defer enough()
 	}
-	err := s.waitEmpty(deadline, g)
+	err := deadline.Err()
+	select {
+	case <-g.exited: // mostly nobody else is there
+		err = s.waitEmpty(deadline, g)
+	default:
+		if err == nil {
+			err = s.waitEmpty(deadline, g)
+		}
+	}
 	if s.run.Err() != nil {
 		return // another upgrader sees to it
 	}

@@ -246,7 +246,7 @@ func (s *Service) startFailed(g *generation, err error) {
 		s.swapAgain(err)
 	case Replacing:
 		s.move(StartFailed)
-		s.revert(g, err.Error())
+		s.revert(g, err.Error(), time.Now())
 	case Reverting:
 		s.move(StartFailed)
 		s.conclude(control.Failed, fmt.Sprintf("%s; and the predecessor's own: %s", s.swap.reason, err), g)

@@ -74,6 +74,7 @@ func rows() map[string][]string {
 		"memory":     {listens, ownBind, starter},
 		"calls":      timedCalls(),
 		"proxy":      proxies(),
+		"deploy":     deployments(),
 		"segment":    append(segmentCopies(), stopThenStart, withShm),
 	}
 }

@@ -75,6 +75,7 @@ func (p *page) goals() []goal {
 	}
 	beyond := p.exclusiveBeyond(exclusive)
 	all = append(all, p.proxyGoals()...)
+	all = append(all, p.deployGoals()...)
 	return append(append(all, p.segmentGoals()...),
 		p.lossless("exclusive", exclusive),
 		atMost("exclusive, --settle 0: gap beyond own stop + start", "must", 5, "ms", p.exclusiveBeyond(exclusiveBare)),

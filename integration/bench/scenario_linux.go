@@ -30,6 +30,7 @@ func scenarios() []scenario {
 		{"calls", measureCalls},
 		{"proxy", measureProxy},
 		{"segment", measureSegment},
+		{"deploy", measureDeploy},
 	}
 }
 

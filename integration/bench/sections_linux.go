@@ -14,7 +14,7 @@ type section struct {
 }
 
 func (p *page) sections() []section {
-	return []section{p.throughput(), p.swaps(), p.exclusive(), p.startUp(), p.memory(), p.calls(), p.segment(), p.proxy(), p.proxyTime()}
+	return []section{p.throughput(), p.swaps(), p.exclusive(), p.startUp(), p.memory(), p.calls(), p.segment(), p.proxy(), p.proxyTime(), p.deploy()}
 }
 
 // lacks adds the row of somebody who was not measured, and tells whether it did.

@@ -15,6 +15,7 @@ const freezeRounds = 16
 // while they are being killed are stopped first, so that the last look before the signal saw all of them. The error
 // is ctx's, or says which members may not be signalled.
 func (m *Members) Kill(ctx context.Context) error {
+	m.killLonely(ctx)
 	for {
 		list, err := m.freeze()
 		if err != nil {
