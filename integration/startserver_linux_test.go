@@ -13,15 +13,15 @@ import (
 
 // starterScript is a server for start_server: it fails if a file is there,
 // writes the signals that it gets, and leaves its environment in a file when
-// it is ready for them.
+// it is ready for them, and has written to stdout and stderr.
 const starterScript = `#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 if [ -e fail ]; then rm fail; echo "cannot start" >&2; exit 3; fi
 g=$SERVER_STARTER_GENERATION
 for s in TERM USR1 USR2; do trap "echo $s \$g >> signals; [ -e stubborn ] || exit 0" $s; done
-env > env.new && mv env.new env.$g
 echo "out $g"
 echo "err $g" >&2
+env > env.new && mv env.new env.$g
 while :; do sleep 0.05; done
 `
 
