@@ -28,7 +28,7 @@ type Display interface {
 type Config struct {
 	Every    time.Duration   // between looks at what changes without an event; 0: 1 s
 	Together time.Duration   // events that come within this share a look; 0: 50 ms
-	Patience time.Duration   // how long one that has left may take to come back; 0: 3 s
+	Patience time.Duration   // how long one that has left may take to come back; 0: 10 s
 	Again    <-chan struct{} // asks for what is known to be shown again; nil: nobody does
 }
 
@@ -38,7 +38,7 @@ const retryAfter = 100 * time.Millisecond
 // Follow shows what s does on d until ctx ends (nil), the upgrader has left for good (control.ErrLeft or
 // control.ErrNotRunning, wrapped), or d fails (that error).
 func Follow(ctx context.Context, s Source, d Display, c Config) error {
-	c.Every, c.Together, c.Patience = or(c.Every, time.Second), or(c.Together, 50*time.Millisecond), or(c.Patience, 3*time.Second)
+	c.Every, c.Together, c.Patience = or(c.Every, time.Second), or(c.Together, 50*time.Millisecond), or(c.Patience, 10*time.Second)
 	ctx, cancel := context.WithCancel(ctx)
 	events, ended := make(chan control.Event), make(chan error, 1)
 	go func() { ended <- listen(ctx, s, c.Patience, events) }()

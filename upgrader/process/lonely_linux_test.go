@@ -1,0 +1,43 @@
+package process
+
+import (
+	"os"
+	"slices"
+	"testing"
+)
+
+// A process without children is killed without a look at all others; one that has some is left to those.
+func TestKillLonely(t *testing.T) {
+	g := launch(t, shell(t, "echo here >&3; exec sleep 1000"))
+	g.line(t)
+	ours, known := children(os.Getpid())
+	if !known {
+		t.Skip("the kernel does not tell of children")
+	}
+	if !slices.Contains(ours, g.leader.Pid) {
+		t.Fatalf("%d is not among our children %v", g.leader.Pid, ours)
+	}
+	m := NewMembers(g.leader, "")
+	if !m.descends || len(ours) != 1 {
+		t.Skipf("we have other children than %d: %v", g.leader.Pid, ours)
+	}
+	m.killLonely(t.Context())
+	if g.leader.Alive() || !childless() {
+		t.Error("it was not killed, or not waited for")
+	}
+	g.kill(t, m)
+
+	g = launch(t, shell(t, twoGenerations))
+	for range 3 {
+		g.line(t)
+	}
+	if theirs, _ := children(g.leader.Pid); len(theirs) != 1 {
+		t.Errorf("its children are %v", theirs)
+	}
+	m = NewMembers(g.leader, "")
+	m.killLonely(t.Context())
+	if !g.leader.Alive() {
+		t.Error("one with children was killed before they were known")
+	}
+	g.kill(t, m)
+}
