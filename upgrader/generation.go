@@ -52,6 +52,9 @@ type generation struct {
 	offset     int64    // up to which its stderr was forwarded, once that is known
 
 	started, ready time.Time
+	launching      time.Time               // when its launch began
+	due            time.Time               // when it has to be ready; zero: ReadyTimeout after it runs
+	tries          int                     // how many before it were blocked
 	predecessor    int                     // pid of the one before, 0: none
 	notified       bool                    // it sent READY=1
 	said           string                  // its last STATUS=

@@ -95,6 +95,14 @@ func (s *Service) drainProxies(ctx context.Context, g *generation) {
 	})
 }
 
+// leaveProxies has the clients that are held leave g, which has saved and
+// lingers, once they have heard what it said.
+func (s *Service) leaveProxies(g *generation) {
+	for _, p := range s.proxies.all {
+		p.proxy.Left(g.number)
+	}
+}
+
 // eachProxy runs f for all at once.
 func (s *Service) eachProxy(f func(*proxied)) {
 	var all sync.WaitGroup

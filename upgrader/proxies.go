@@ -45,7 +45,7 @@ func (s *Service) openProxies(private map[string][]string) error {
 	if len(s.config.Proxies) == 0 {
 		return nil
 	}
-	s.proxies.public = listener.NewSet(listener.Config{Observe: s.laneEvent})
+	s.proxies.public = s.publicSet()
 	if in := s.inheritance; in != nil {
 		if err := takeLanes(s.proxies.public, in.Inheritance, "public", in.handed.Public); err != nil {
 			return err
@@ -109,10 +109,14 @@ func (s *Service) runProxy(p *proxied) {
 
 // publish listens on the public address, by a claim where there are claims.
 func (s *Service) publish(p *proxied) (net.Listener, error) {
-	claim, err := s.proxies.public.Claim(s.run, p.Public)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return proxy.Listen(s.run, p.Public)
+	if s.proxies.public == nil {
+		l, err := proxy.Listen(s.run, p.Public)
+		if err == nil && p.Public.Network != "unix" && p.Public.Port == 0 {
+			p.Public.Port = l.Addr().(*net.TCPAddr).Port
+		}
+		return l, err
 	}
+	claim, err := s.proxies.public.Claim(s.run, p.Public)
 	if err != nil {
 		return nil, err
 	}
@@ -239,9 +243,15 @@ func dialAddress(a listener.Address) string {
 }
 
 // probeBackends connects to each server that nothing else is known of, until
-// it can be.
-func (s *Service) probeBackends(ctx context.Context) error {
+// it can be, and it is g that is reached: its predecessor may linger on a port
+// of before.
+func (s *Service) probeBackends(ctx context.Context, g *generation, before *ownPorts) error {
 	for _, p := range s.proxies.all {
+		if port := uint16(p.Backend.Port); before.has(port) {
+			if err := before.awaitTaken(ctx, g.members, port); err != nil {
+				return err
+			}
+		}
 		for p.Backend.Network != "" {
 			var d net.Dialer
 			conn, err := d.DialContext(ctx, p.Backend.Network, dialAddress(p.Backend))

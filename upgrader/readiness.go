@@ -22,7 +22,11 @@ const aliveFor = time.Second
 func (s *Service) awaitReady(g *generation) {
 	ctx, cancel := context.WithCancel(g.run)
 	g.proven = cancel
-	late := time.AfterFunc(s.config.ReadyTimeout, func() {
+	within := s.config.ReadyTimeout
+	if !g.due.IsZero() {
+		within = time.Until(g.due)
+	}
+	late := time.AfterFunc(within, func() {
 		s.tell(func() {
 			if g == s.starting && g.ready.IsZero() {
 				s.late()
@@ -65,6 +69,7 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	if g.recipe.served { // it is known, whatever others of the service do
 		notifies = g.recipe.notifies
 	}
+	ports := s.leftPorts()
 	switch spec.Kind {
 	case ready.Notify, ready.Listen:
 		return nil
@@ -73,7 +78,12 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	case ready.Auto:
 	default:
 		o := s.probeOptions(g)
-		return func(ctx context.Context) error { return ready.Run(ctx, spec, o) }
+		return func(ctx context.Context) error {
+			if err := ports.awaitFree(ctx); err != nil { // until then the predecessor would answer
+				return err
+			}
+			return ready.Run(ctx, spec, o)
+		}
 	}
 	switch {
 	case notifies:
@@ -81,9 +91,11 @@ func (s *Service) probe(g *generation) func(context.Context) error {
 	case s.streams(g) && s.set.Separate():
 		return func(ctx context.Context) error { return s.set.Probe(ctx, g.number) }
 	case s.proxies.plain(s.intercepts):
-		return s.probeBackends
+		return func(ctx context.Context) error { return s.probeBackends(ctx, g, ports) }
 	case s.intercepts:
 		return nil
+	case ports != nil:
+		return func(ctx context.Context) error { return ports.awaitTaken(ctx, g.members, 0) }
 	default:
 		return func(ctx context.Context) error {
 			select {

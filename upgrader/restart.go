@@ -30,6 +30,8 @@ func (s *Service) mainEnded(g *generation) {
 	case s.inheritance != nil && s.inheritance.assuming: // likewise
 	case g == s.starting && s.state == Sharing:
 		s.canaryFailed(g, g.died()+" as a canary", g.lost)
+	case g == s.starting && s.blocked(g):
+		s.startOnceMore(g)
 	case g == s.starting:
 		s.startFailed(g, fmt.Errorf("%s before it was ready", g.died()))
 	case g == s.serving && g.phase == phaseServing:

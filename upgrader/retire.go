@@ -22,7 +22,7 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 	if as == phaseDraining && s.config.RetireDelay != nil {
 		delay = s.config.RetireDelay()
 	}
-	heir := s.serving
+	heir, watched := s.serving, as == phaseLeaving && s.bindsItself()
 	s.spawn(func() {
 		switch {
 		case as == phaseLeaving:
@@ -36,6 +36,10 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			cancel()
 		}
 		settled, err := s.settle(g)
+		var ports *ownPorts
+		if watched {
+			ports = ownPortsOf(g.members)
+		}
 		s.tell(func() {
 			if s.handsOff() { // whoever is in charge retires it
 				return
@@ -57,6 +61,7 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 			}
 			if w := s.swap; w != nil && w.from == g && as == phaseLeaving {
 				w.enter("stop", time.Now())
+				s.watchPorts(ports)
 				s.saving(g)
 			}
 			s.askToQuit(g, s.config.SwapSignal)

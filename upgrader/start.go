@@ -65,11 +65,19 @@ func (s *Service) alone(g *generation) bool {
 
 // start launches g, in a goroutine.
 func (s *Service) start(g *generation) {
-	g.begun = true
+	g.begun, g.launching = true, time.Now()
 	filter, errands, ahead := s.intercepts, s.errands(g), g.ahead
 	g.ahead = nil
+	var ports *ownPorts
+	if s.sharesMemory() {
+		ports = s.leftPorts()
+	}
 	s.spawn(func() {
-		p, err := s.runErrands(g, errands)
+		err := s.freePorts(g, ports)
+		var p *passage
+		if err == nil {
+			p, err = s.runErrands(g, errands)
+		}
 		if err != nil {
 			giveBackAhead(ahead)
 			s.tell(func() { s.notLaunched(g, err) })

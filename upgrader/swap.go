@@ -1,6 +1,7 @@
 package upgrader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -33,6 +34,9 @@ type swap struct {
 	retried bool                     // nobody asked for it but the failure of the one before
 	restore *shmbridge.Snapshot      // what runs now is to go on from these bytes
 	copy    *copying                 // of the segment, as the predecessor left it; nil: not yet, or no segment
+	ports   *ownPorts                // watched; nil: there are none, or the verdict was given
+	unwatch context.CancelFunc       // ends that
+	gap     time.Duration            // see control.Verdict
 }
 
 // enter ends the phase under way and begins another; "" begins none.
@@ -197,7 +201,7 @@ func (s *Service) conclude(verdict, reason string, died *generation) {
 	}
 	now := time.Now()
 	w.enter("", now)
-	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Late: w.late && verdict != control.Committed, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases}
+	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Late: w.late && verdict != control.Committed, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases, Gap: w.measured(now)}
 	if w.from != nil {
 		v.From = w.from.number
 	}
@@ -212,14 +216,16 @@ func (s *Service) conclude(verdict, reason string, died *generation) {
 	changed := w.verdict != nil
 	w.verdict = &v
 	s.record(v, changed)
-	what := EventCommitted
+	what, message := EventCommitted, reason
 	switch verdict {
 	case control.RolledBack:
 		what = EventRolled
 	case control.Failed:
 		what = EventFailed
+	default:
+		message = gapMessage(v.Gap)
 	}
-	s.observe(Event{What: what, Generation: v.To, Message: reason, Took: v.Took, Warning: verdict != control.Committed})
+	s.observe(Event{What: what, Generation: v.To, Message: message, Took: v.Took, Warning: verdict != control.Committed})
 	for _, c := range w.callers {
 		answer(c, v)
 	}

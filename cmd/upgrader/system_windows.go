@@ -28,11 +28,16 @@ type systemFlags struct {
 func (f *systemFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.ask, "ask", "console", "how the server is asked to quit: `console|events`: by CTRL_BREAK, or by the named events NFServer_Kill_PID (in a swap) and NFServer_Stop_PID")
 	set.BoolVar(&f.dev, "dev", false, "allow swaps of a section that the page file backs")
+	set.Lookup("strategy").Usage = "`overlap|exclusive`: start the successor beside its predecessor, or after it (default exclusive; overlap with --listen, unless --proxy or --shm is given: there is one socket, and one port, for both)"
 	set.Lookup("shm").Usage = "keep a section that generations share, `SPEC`: section:NAME (the server creates it), section:NAME,size=64M (we do), section:NAME,size=64M,file=PATH (a file backs it)"
 }
 
-// section takes --shm, which means sections here.
+// section takes --shm, which means sections here, and chooses the strategy: two generations cannot bind one port, and
+// of a socket that both have nobody knows who accepts.
 func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
+	if all.strategy == "" && (len(all.listen) == 0 || len(all.proxy.proxy) > 0) {
+		all.strategy = string(upgrader.Exclusive)
+	}
 	if all.profile != "" {
 		return fmt.Errorf("--profile %s: its servers, and their segments, are Linux's", all.profile)
 	}
@@ -90,6 +95,9 @@ func (f *systemFlags) parse(c *upgrader.Config) error {
 			return errors.New("--dialect " + d.Name() + ": it counts descriptors, which Windows does not have: want server-starter, systemfd or none")
 		}
 	}
+	if err := checkProxies(c); err != nil {
+		return err
+	}
 	switch {
 	case c.Intercept == upgrader.InterceptOn:
 		return errors.New("--intercept on: a bind can be taken over on Linux only")
@@ -99,5 +107,22 @@ func (f *systemFlags) parse(c *upgrader.Config) error {
 		return errors.New("--user and --umask are not for Windows")
 	}
 	c.Intercept = upgrader.InterceptOff
+	return nil
+}
+
+// checkProxies refuses what a proxy cannot do here.
+func checkProxies(c *upgrader.Config) error {
+	for _, p := range c.Proxies {
+		switch {
+		case p.Intercepted():
+			return fmt.Errorf("--proxy %s=intercepted: a bind can be taken over on Linux only: give the address where the server listens", p.Public)
+		case p.Public.Network == "unix" || p.Backend.Network == "unix":
+			return fmt.Errorf("--proxy %s: there are no unix sockets on Windows", p.Public)
+		case p.UserTimeout != 0:
+			return errors.New("--proxy-user-timeout: TCP_USER_TIMEOUT is Linux's")
+		case c.Strategy == upgrader.Overlap:
+			return errors.New("--strategy overlap: behind --proxy generations run one after the other on Windows, where they cannot be told apart by their socket: leave it out")
+		}
+	}
 	return nil
 }

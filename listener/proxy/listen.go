@@ -15,7 +15,7 @@ import (
 // address, net.FileListener of a lane's duplicate is better: it keeps the path, has the owner, and can be
 // handed on. Here a Unix socket's path must not exist, and ?user= and ?group= are errors.
 func Listen(ctx context.Context, a listener.Address) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: hold}
 	lc.SetMultipathTCP(false)
 	switch a.Network {
 	case "tcp", "tcp4", "tcp6":

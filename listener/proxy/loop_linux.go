@@ -70,6 +70,7 @@ type message struct {
 	adopt   bool
 	attempt *attempt // whose outcome is known
 	call    func()   // nil: none; else nothing else is meant
+	left    int      // generation whose server has said all that it will; 0: none
 }
 
 func newLoop(p *Proxy) (*loop, error) {
@@ -205,6 +206,9 @@ func (l *loop) read() {
 				l.advance(m.to)
 			}
 		case l.at(m.to.ticket) == m.to:
+			if m.left != 0 {
+				m.to.leaveNow(m.left)
+			}
 			l.advance(m.to)
 		}
 	}

@@ -46,6 +46,9 @@ func (s *session) serve(g *leg) fate {
 			continue
 		}
 		err := s.flowDown(g)
+		if timeout(err) && s.heardOut(g) {
+			err = io.EOF
+		}
 		switch {
 		case timeout(err), err == errTurn:
 		case err == errClient:
@@ -99,6 +102,9 @@ func (s *session) arm(g *leg, at time.Time) bool {
 	if s.dirty {
 		s.dirty = false
 		return false
+	}
+	if end := s.silentFromLocked(g); !end.IsZero() && (at.IsZero() || end.Before(at)) {
+		at = end
 	}
 	_ = g.SetReadDeadline(at) // closed: the read sees that
 	return true

@@ -27,6 +27,7 @@ type leg struct {
 	generation int
 	bytes      atomic.Int64 // sent on it
 	settled    atomic.Bool  // was quiet, and nothing was sent since
+	left       time.Time    // under the session's mu: when its server had said all that it will; zero: it has not
 }
 
 var (
@@ -74,7 +75,7 @@ func (s *session) pauseLocked() {
 }
 
 func (s *session) wantPauseLocked() bool {
-	return s.held || s.op != nil || s.trying || s.leg == nil
+	return s.held || s.op != nil || s.trying || s.leg == nil || !s.leg.left.IsZero()
 }
 
 func (s *session) kill() {

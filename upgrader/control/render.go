@@ -137,6 +137,9 @@ func RenderVerdict(w io.Writer, v Verdict) error {
 		}
 		fmt.Fprintf(&b, "  %s\n", strings.Join(phases, ", "))
 	}
+	if v.Gap > 0 {
+		fmt.Fprintf(&b, "  gap %s: nobody listened for so long\n", took(v.Gap))
+	}
 	if v.Verdict != Committed && len(v.Stderr) > 0 {
 		b.WriteString("  its last lines on stderr:\n")
 		for _, line := range v.Stderr {

@@ -30,6 +30,7 @@ type Verdict struct {
 	Start   time.Time     `json:"start"`
 	Took    time.Duration `json:"took_ns"`
 	Phases  []Phase       `json:"phases,omitempty"` // in order
+	Gap     time.Duration `json:"gap_ns,omitempty"` // for how long nobody listened on the ports that a server binds by itself; 0: not at all, or not known
 	Exit    *ExitStatus   `json:"exit,omitempty"`   // of the generation that failed
 	Stderr  []string      `json:"stderr,omitempty"` // the last lines of the successor, at most 20
 }
