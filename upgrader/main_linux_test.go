@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	deaf         ignore TERM
 //	accept       accept clients of the first lane, for ever
 //	child=PLAN   start a process that carries out PLAN (: for a blank)
+//	bind=ADDR    listen there, or exit with 5
 //	main         say that the last child is the main process, and wait until that was heard
 //	write=FILE   hold FILE as its only writer; exit with 9 if it is held
 //	stay         until TERM comes; the last word of every plan
@@ -86,6 +87,13 @@ func guest(plan []string) {
 					_ = c.Close() // nothing is said
 				}
 			}()
+		case "bind":
+			l, err := net.Listen("tcp", value)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(5)
+			}
+			defer l.Close()
 		case "main":
 			say("MAINPID=" + strconv.Itoa(child))
 		case "write":

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A server has left and lingers, with its connections: what it said is delivered, and its clients go on at the
@@ -39,7 +40,10 @@ func TestServerThatLingers(t *testing.T) {
 				t.Fatal(err)
 			}
 			await(t, "what is lost was sent", func() bool { return p.Stats().BytesUp == int64(len("hello\nspeak\nhello\nlost\n")) })
-			p.Hold()
+			await(t, "those that were answered are quiet", func() bool {
+				o, err := p.Drain(t.Context(), Settle{Quiet: 5 * time.Millisecond, Max: 200 * time.Millisecond})
+				return err == nil && o.Done == 2 && o.Stayed == 1
+			})
 			for _, c := range []net.Conn{quiet, speaks} {
 				if _, err := io.WriteString(c, "after\n"); err != nil { // held
 					t.Fatal(err)
@@ -51,11 +55,11 @@ func TestServerThatLingers(t *testing.T) {
 			<-told
 			p.Left(1)
 			await(t, "they have left", func() bool { n := p.Stats(); return n.Parked == 2 && n.Sessions == 2 })
-			p.Serve(to.backend())
-			p.Resume()
 			if got := <-heard; got != said {
 				t.Errorf("the last words have %d bytes, want %d", len(got), len(said))
 			}
+			p.Serve(to.backend())
+			p.Resume()
 			for _, c := range []net.Conn{quiet, speaks} {
 				if got := hear(t, c); got != "2 after" {
 					t.Errorf("answer %q", got)
