@@ -3,6 +3,9 @@ package upgrader
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -18,15 +21,14 @@ const lookEvery = 10 * time.Millisecond
 // where binds are not taken over: clients are refused from the moment when the predecessor closes them until its
 // successor listens. That is measured; and a start that fails because they are not free yet is told from others.
 type ownPorts struct {
-	left  map[listener.Listening]bool // sockets of the predecessor, before it was asked to quit
 	ports map[uint16]bool
-
 	freed chan struct{} // closed when the predecessor has none of them any more
 
 	mu     sync.Mutex
-	closed time.Time // when one of the predecessor's sockets was first missing
-	free   time.Time // when all were
-	opened time.Time // since when others listen on all the ports; zero: they do not
+	left   map[listener.Listening]bool // sockets that the predecessor has still; one that was missing once is another's
+	closed time.Time                   // when one of them was first missing
+	free   time.Time                   // when all were
+	opened time.Time                   // since when others listen on all the ports; zero: they do not
 }
 
 // bindsItself reports whether the server binds its ports by itself, so that a successor has to wait for them.
@@ -34,8 +36,29 @@ func (s *Service) bindsItself() bool {
 	return s.config.Strategy == Exclusive && !s.intercepts && len(s.claims) == 0
 }
 
-// ownPortsOf looks at what m's processes listen on; nil: nothing, or it cannot be known.
-func ownPortsOf(m *process.Members) *ownPorts {
+// namedPorts are those where the configuration says that the server listens.
+func (c *Config) namedPorts() map[uint16]bool {
+	ports := map[uint16]bool{}
+	for _, p := range c.Proxies {
+		ports[uint16(p.Backend.Port)] = true
+	}
+	at := c.Ready.Address
+	if u, err := url.Parse(c.Ready.URL); err == nil && c.Ready.URL != "" {
+		if at = u.Host; u.Port() == "" {
+			at = net.JoinHostPort(u.Hostname(), u.Scheme)
+		}
+	}
+	if _, service, err := net.SplitHostPort(at); err == nil {
+		if n, err := net.LookupPort("tcp", service); err == nil {
+			ports[uint16(n)] = true
+		}
+	}
+	return ports
+}
+
+// ownPortsOf looks at what m's processes listen on; nil: nothing, or it cannot be known. Where the system does not
+// say whose a socket is, it is m's if the configuration names its port.
+func ownPortsOf(m *process.Members, named map[uint16]bool) *ownPorts {
 	all, err := listener.AllListening()
 	if err != nil {
 		return nil
@@ -43,7 +66,7 @@ func ownPortsOf(m *process.Members) *ownPorts {
 	p := &ownPorts{left: map[listener.Listening]bool{}, ports: map[uint16]bool{}, freed: make(chan struct{})}
 	owns := owner(m)
 	for _, l := range all {
-		if mine, known := owns(l); mine && known {
+		if mine, known := owns(l); known && mine || !known && named[l.Addr.Port()] {
 			p.left[l], p.ports[l.Addr.Port()] = true, true
 		}
 	}
@@ -62,7 +85,7 @@ func owner(m *process.Members) func(listener.Listening) (mine, known bool) {
 			return slices.Contains(pids, l.Pid), true
 		}
 		_, mine = inodes[l.Inode]
-		return mine, err == nil
+		return mine, l.Inode != 0 && err == nil
 	}
 }
 
@@ -83,29 +106,50 @@ func (p *ownPorts) watch(ctx context.Context) {
 
 // seen notes who listens now.
 func (p *ownPorts) seen(all []listener.Listening, now time.Time) {
-	still, taken := map[listener.Listening]bool{}, map[uint16]bool{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	missing := maps.Clone(p.left)
+	taken := map[uint16]bool{}
 	for _, l := range all {
 		switch port := l.Addr.Port(); {
 		case p.left[l]:
-			still[l] = true
+			delete(missing, l)
 		case p.ports[port]:
 			taken[port] = true
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(still) < len(p.left) && p.closed.IsZero() {
-		p.closed = now
-	}
-	if len(still) == 0 && p.free.IsZero() {
-		p.free = now
-		close(p.freed)
+	for l := range missing {
+		p.lostLocked(l, now)
 	}
 	switch {
 	case len(taken) < len(p.ports):
 		p.opened = time.Time{}
 	case p.opened.IsZero():
 		p.opened = now
+	}
+}
+
+// lostLocked notes that the predecessor has one socket less.
+func (p *ownPorts) lostLocked(l listener.Listening, now time.Time) {
+	delete(p.left, l)
+	if p.closed.IsZero() {
+		p.closed = now
+	}
+	if len(p.left) == 0 {
+		p.free = now
+		close(p.freed)
+	}
+}
+
+// gone notes that no process of the predecessor is left. p may be nil.
+func (p *ownPorts) gone(now time.Time) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.left {
+		p.lostLocked(l, now)
 	}
 }
 
@@ -144,6 +188,8 @@ func (p *ownPorts) awaitFree(ctx context.Context) error {
 
 // takenBy reports whether processes of which owns tells, and not the predecessor, listen on a port; 0: on any of them.
 func (p *ownPorts) takenBy(all []listener.Listening, owns func(listener.Listening) (mine, known bool), port uint16) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	taken := map[uint16]bool{}
 	for _, l := range all {
 		at := l.Addr.Port()

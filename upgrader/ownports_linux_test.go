@@ -43,6 +43,16 @@ func bindsItself(t *testing.T, plan string) Config {
 	return c
 }
 
+// bound waits until the first generation, which counts as ready after a second, has bound its address.
+func (r *running) bound(address string) {
+	r.t.Helper()
+	r.event(EventReady, 1)
+	eventually(r.t, "bound", func() bool {
+		all, err := listener.AllListening()
+		return err == nil && slices.ContainsFunc(all, func(l listener.Listening) bool { return l.Addr.String() == address })
+	})
+}
+
 func (r *running) terminate(g int) {
 	r.t.Helper()
 	if err := r.first(g).Signal(syscall.SIGTERM); err != nil {
@@ -54,9 +64,10 @@ func (r *running) terminate(g int) {
 // free. The swap is committed, and it is known for how long nobody listened.
 func TestStartThatIsBlocked(t *testing.T) {
 	c := bindsItself(t, "")
-	setPlan(t, c, "bind="+freeAddress(t)+" stay")
+	address := freeAddress(t)
+	setPlan(t, c, "bind="+address+" stay")
 	r := runService(t, c)
-	r.event(EventReady, 1)
+	r.bound(address)
 	reply := r.swap()
 	r.event(EventConfirmed, 1)
 	r.event(EventRetry, 2)
@@ -75,7 +86,7 @@ func TestStartThatFailsBesideALingeringPredecessor(t *testing.T) {
 	address := freeAddress(t)
 	setPlan(t, c, "bind="+address+" stay")
 	r := runService(t, c)
-	r.event(EventReady, 1)
+	r.bound(address)
 	setPlan(t, c, "exit=6")
 	reply := r.swap()
 	r.event(EventRetry, 2) // it is not known why it failed
@@ -94,9 +105,10 @@ func TestStartThatIsBlockedForTooLong(t *testing.T) {
 	c := bindsItself(t, "")
 	c.ReadyTimeout = 2 * time.Second
 	c.Persistent = true // what serves again is blocked, too
-	setPlan(t, c, "bind="+freeAddress(t)+" stay")
+	address := freeAddress(t)
+	setPlan(t, c, "bind="+address+" stay")
 	r := runService(t, c)
-	r.event(EventReady, 1)
+	r.bound(address)
 	v := r.verdict(r.swap(), control.Failed)
 	if v.From != 1 || v.Gap != 0 {
 		t.Errorf("%+v", v)
@@ -109,9 +121,10 @@ func TestStartThatIsBlockedForTooLong(t *testing.T) {
 // Without memory that is shared the successor may be started at once; with it, only when the ports are free.
 func TestPortsAreAwaitedWithSharedMemory(t *testing.T) {
 	c := bindsItself(t, "")
-	setPlan(t, c, "bind="+freeAddress(t)+" stay")
+	address := freeAddress(t)
+	setPlan(t, c, "bind="+address+" stay")
 	r := runService(t, c)
-	r.event(EventReady, 1)
+	r.bound(address)
 	if err := r.s.ask(t.Context(), func() { r.s.config.Section = &Section{Dev: true} }); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (s *Service) retire(g *generation, as phase, then func()) {
 		settled, err := s.settle(g)
 		var ports *ownPorts
 		if watched {
-			ports = ownPortsOf(g.members)
+			ports = ownPortsOf(g.members, s.config.namedPorts())
 		}
 		s.tell(func() {
 			if s.handsOff() { // whoever is in charge retires it
@@ -243,6 +243,9 @@ func (s *Service) gone(g *generation) {
 		return
 	}
 	then := g.then
+	if w := s.swap; w != nil && w.from == g {
+		w.ports.gone(time.Now())
+	}
 	s.forget(g)
 	s.writeStatusFile()
 	if s.state.ending() {
