@@ -238,11 +238,14 @@ func (s *Service) watchPorts(p *ownPorts) {
 	s.spawn(func() { p.watch(ctx) })
 }
 
-// measured ends the watch, and gives the gap.
-func (w *swap) measured(now time.Time) time.Duration {
+// measured ends the watch of w, and gives the gap, unless clients come through a proxy, and notice none.
+func (s *Service) measured(w *swap, now time.Time) time.Duration {
 	if w.ports != nil {
 		w.unwatch()
-		w.gap, w.ports = w.ports.gap(now), nil
+		if len(s.proxies.all) == 0 {
+			w.gap = w.ports.gap(now)
+		}
+		w.ports = nil
 	}
 	return w.gap
 }

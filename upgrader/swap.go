@@ -201,7 +201,7 @@ func (s *Service) conclude(verdict, reason string, died *generation) {
 	}
 	now := time.Now()
 	w.enter("", now)
-	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Late: w.late && verdict != control.Committed, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases, Gap: w.measured(now)}
+	v := control.Verdict{Swap: w.number, Verdict: verdict, Reason: reason, Late: w.late && verdict != control.Committed, Asked: w.asked, Start: w.began, Took: now.Sub(w.began), Phases: w.phases, Gap: s.measured(w, now)}
 	if w.from != nil {
 		v.From = w.from.number
 	}

@@ -9,5 +9,7 @@ func TestWine(t *testing.T) {
 	t.Run("Interop", func(t *testing.T) { testInterop(t, w) })
 	t.Run("Misbehaving", func(t *testing.T) { testMisbehaving(t, w) })
 	t.Run("Upgrader", func(t *testing.T) { testUpgrader(t, w) })
+	t.Run("Proxy", func(t *testing.T) { testProxy(t, w) })
+	t.Run("OwnPorts", func(t *testing.T) { testOwnPorts(t, w) })
 	t.Run("Swaps", func(t *testing.T) { testSwaps(t, w) })
 }

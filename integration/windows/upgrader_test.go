@@ -50,6 +50,7 @@ type upgrader struct {
 	w       *wine
 	state   string
 	address string
+	api     string // of its HTTP API, if there is one
 }
 
 // upgrade starts an upgrader that claims a port for the guest.

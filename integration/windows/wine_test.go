@@ -52,7 +52,7 @@ func newWine(t *testing.T) *wine {
 			t.Fatalf("%s: %v\n%s", name, err, out)
 		}
 	}
-	build("go", "build", "-o", w.dir, "../../cmd/upgrader", "./testdata/guest", "./testdata/asked", "./testdata/asking", "./testdata/holding")
+	build("go", "build", "-o", w.dir, "../../cmd/upgrader", "./testdata/guest", "./testdata/asked", "./testdata/asking", "./testdata/holding", "./testdata/web")
 	build("go", "test", "-c", "-o", filepath.Join(w.dir, "winevents.test.exe"), "../../winevents")
 	build(compiler, "-std=c++17", "-O2", "-Wall", "-static", "-o", filepath.Join(w.dir, "peer.exe"), "testdata/peer.cpp", "-lws2_32")
 	return w

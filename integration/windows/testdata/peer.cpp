@@ -7,10 +7,14 @@
 //
 // OPTIONs: stop, linger, poll, hold, late, limit, wait (milliseconds), mode (good,
 // ignore, silent, crash, wrong, unmarked), prefix (of the events' names),
-// segment (the name of the shared memory), file (what backs it) and port (of
-// 127.0.0.1, which is kept through the lingering).
+// segment (the name of the shared memory), file (what backs it), port (of
+// 127.0.0.1) and ends (close: the port and the connections are closed when it
+// stops; leave: they are kept through the lingering), lines (1: lines of
+// clients are answered on the port, see lines.h, 2: with a PROXY header before
+// them; a segment is needed for that).
 //
 // It says on stdout what happens, as the Go programs beside it do.
+#include <winsock2.h>
 #include <windows.h>
 
 #include <atomic>
@@ -22,11 +26,12 @@
 #include <string>
 #include <thread>
 
+#include "lines.h"
 #include "segment.h"
 
 static std::map<std::string, std::string> options = {
     {"stop", "200"}, {"linger", "10000"}, {"poll", "10"}, {"hold", "50"}, {"late", "0"}, {"limit", "10000"}, {"wait", "15000"},
-    {"mode", "good"}, {"prefix", ""}, {"segment", ""}, {"file", ""}, {"port", "0"},
+    {"mode", "good"}, {"prefix", ""}, {"segment", ""}, {"file", ""}, {"port", "0"}, {"ends", "leave"}, {"lines", "0"},
 };
 
 // idOf is the process that a pid file names; 0: none.
@@ -86,8 +91,8 @@ static int squat(const std::string &pidFile)
     return 0;
 }
 
-// bind takes a port of 127.0.0.1 until the process ends.
-static bool bindPort(int port)
+// bindPort takes a port of 127.0.0.1.
+static SOCKET bindPort(int port)
 {
     WSADATA data;
     WSAStartup(MAKEWORD(2, 2), &data);
@@ -96,7 +101,9 @@ static bool bindPort(int port)
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return bind(s, reinterpret_cast<sockaddr *>(&address), sizeof address) == 0 && listen(s, 16) == 0;
+    if (bind(s, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 || listen(s, SOMAXCONN) != 0)
+        return INVALID_SOCKET;
+    return s;
 }
 
 // Program B.
@@ -104,6 +111,7 @@ struct Server {
     DWORD pid = GetCurrentProcessId();
     std::string mode = options["mode"];
     Segment segment;
+    Lines lines{segment, options["lines"] == "2"};
     std::atomic<bool> stopping{false}, killing{false}, running{true};
 
     void check(const char *signal, const std::function<void()> &callback)
@@ -153,8 +161,15 @@ struct Server {
     {
         if (!segment.open(options["segment"], options["file"]))
             return 1;
-        if (number("port") != 0 && !bindPort(number("port")))
-            return 1;
+        if (number("port") != 0) {
+            SOCKET s = bindPort(number("port"));
+            if (s == INVALID_SOCKET)
+                return 1;
+            if (number("lines") != 0)
+                lines.begin(s);
+            else
+                lines.listener = s;
+        }
         std::thread watcher([this] { watch(); });
         std::ofstream(pidFile) << pid;
         say("ready " + std::to_string(pid));
@@ -167,6 +182,7 @@ struct Server {
             end();
         for (DWORD began = GetTickCount(), stop = std::min(number("stop"), number("limit")); GetTickCount() - began < stop; Sleep(1))
             segment.write();
+        lines.end(options["ends"] == "leave");
         Sleep(number("late"));
         if (mode != "unmarked")
             segment.save(pid);
