@@ -116,6 +116,7 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	if err := f.system.section(f, &c); err != nil {
 		return c, err
 	}
+	f.system.strategy(f)
 	for _, spec := range f.listen {
 		addresses := strings.Fields(spec) // in the environment: blanks between
 		if len(addresses) == 0 {

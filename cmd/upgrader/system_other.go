@@ -16,5 +16,8 @@ type systemFlags struct{}
 func (*systemFlags) register(*pflag.FlagSet)      {}
 func (*systemFlags) parse(*upgrader.Config) error { return nil }
 
+// strategy has nothing to choose: see parseMemory.
+func (*systemFlags) strategy(*flags) {}
+
 // section has nothing to take: sections are Windows'.
 func (*systemFlags) section(*flags, *upgrader.Config) error { return nil }

@@ -32,12 +32,16 @@ func (f *systemFlags) register(set *pflag.FlagSet) {
 	set.Lookup("shm").Usage = "keep a section that generations share, `SPEC`: section:NAME (the server creates it), section:NAME,size=64M (we do), section:NAME,size=64M,file=PATH (a file backs it)"
 }
 
-// section takes --shm, which means sections here, and chooses the strategy: two generations cannot bind one port, and
-// of a socket that both have nobody knows who accepts.
-func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
+// strategy is chosen where none is given: two generations cannot bind one port, and of a socket that both have nobody
+// knows who accepts.
+func (*systemFlags) strategy(all *flags) {
 	if all.strategy == "" && (len(all.listen) == 0 || len(all.proxy.proxy) > 0) {
 		all.strategy = string(upgrader.Exclusive)
 	}
+}
+
+// section takes --shm, which means sections here.
+func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
 	if all.profile != "" {
 		return fmt.Errorf("--profile %s: its servers, and their segments, are Linux's", all.profile)
 	}
