@@ -138,7 +138,7 @@ func RenderVerdict(w io.Writer, v Verdict) error {
 		fmt.Fprintf(&b, "  %s\n", strings.Join(phases, ", "))
 	}
 	if v.Gap > 0 {
-		fmt.Fprintf(&b, "  gap %s: nobody listened for so long\n", took(v.Gap))
+		fmt.Fprintf(&b, "  gap %s: nobody listened for so long\n", Took(v.Gap))
 	}
 	if v.Verdict != Committed && len(v.Stderr) > 0 {
 		b.WriteString("  its last lines on stderr:\n")
