@@ -95,9 +95,9 @@ func (s *Service) drainProxies(ctx context.Context, g *generation) {
 	})
 }
 
-// leaveProxies has the clients that are held leave g, which has saved and
+// leaveLingering has the clients that are held leave g, which has saved and
 // lingers, once they have heard what it said.
-func (s *Service) leaveProxies(g *generation) {
+func (s *Service) leaveLingering(g *generation) {
 	for _, p := range s.proxies.all {
 		p.proxy.Left(g.number)
 	}

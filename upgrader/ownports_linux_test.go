@@ -100,24 +100,6 @@ func TestStartThatFailsBesideALingeringPredecessor(t *testing.T) {
 	r.end()
 }
 
-// The time for the successor to become ready is not any longer for that.
-func TestStartThatIsBlockedForTooLong(t *testing.T) {
-	c := bindsItself(t, "")
-	c.ReadyTimeout = 2 * time.Second
-	c.Persistent = true // what serves again is blocked, too
-	address := freeAddress(t)
-	setPlan(t, c, "bind="+address+" stay")
-	r := runService(t, c)
-	r.bound(address)
-	v := r.verdict(r.swap(), control.Failed)
-	if v.From != 1 || v.Gap != 0 {
-		t.Errorf("%+v", v)
-	}
-	r.terminate(1)
-	r.s.Stop()
-	r.end()
-}
-
 // Without memory that is shared the successor may be started at once; with it, only when the ports are free.
 func TestPortsAreAwaitedWithSharedMemory(t *testing.T) {
 	c := bindsItself(t, "")

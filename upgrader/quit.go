@@ -55,7 +55,7 @@ func (s *Service) confirmed(g *generation) {
 	g.confirmed = true
 	s.observe(Event{What: EventConfirmed, Generation: g.number, Pid: g.pid()})
 	s.limitLinger(g)
-	s.leaveProxies(g)
+	s.leaveLingering(g)
 	if then := g.then; then != nil && g.phase == phaseLeaving && !s.state.ending() {
 		g.phase, g.then = phaseDraining, nil
 		then()
