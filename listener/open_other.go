@@ -116,3 +116,8 @@ func (c *Claim) leave() {
 		u.kept = true
 	}
 }
+
+// refuse cannot be: a socket that listens does so until it is closed, and then the address is anybody's.
+func (c *Claim) refuse() error { return errSteering }
+
+func (c *Claim) accept() error { return nil }

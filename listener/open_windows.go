@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/windows"
@@ -18,8 +17,10 @@ type socket = *rawSocket
 // rawSocket is one which the net package has never seen: it would bind its completion port to it, and a socket
 // has one such at most, whoever has duplicates of it.
 type rawSocket struct {
-	mu     sync.Mutex
-	handle windows.Handle // InvalidHandle: closed
+	mu       sync.Mutex
+	handle   windows.Handle // InvalidHandle: closed
+	bound    netip.AddrPort // with the port that it got
+	refusing bool           // it is bound, and does not listen
 }
 
 // errNoFile: a descriptor of Windows is not passed as a file.
@@ -73,9 +74,9 @@ func (c *Claim) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var h windows.Handle
-	for _, address := range addresses { // of IPv6 and IPv4, the first that this host has
-		if h, err = c.bind(address, a); err == nil || !errors.Is(err, windows.WSAEAFNOSUPPORT) && !errors.Is(err, windows.WSAEADDRNOTAVAIL) {
+	s := &rawSocket{}
+	for _, s.bound = range addresses { // of IPv6 and IPv4, the first that this host has
+		if s.handle, err = c.bind(s.bound, a); err == nil || !errors.Is(err, windows.WSAEAFNOSUPPORT) && !errors.Is(err, windows.WSAEADDRNOTAVAIL) {
 			break
 		}
 	}
@@ -85,7 +86,10 @@ func (c *Claim) open(ctx context.Context) error {
 		}
 		return err
 	}
-	s := &rawSocket{handle: h}
+	if err := errors.Join(c.listen(s.handle), s.find()); err != nil {
+		return errors.Join(err, s.close())
+	}
+	c.setPort(s.bound.String())
 	c.socket, c.close = s, s.close
 	return nil
 }
@@ -115,7 +119,7 @@ func resolve(ctx context.Context, a Address) ([]netip.AddrPort, error) {
 	return all, nil
 }
 
-// bind makes the socket and lets it listen. SO_EXCLUSIVEADDRUSE: nobody else may take the address beside us.
+// bind makes the socket. SO_EXCLUSIVEADDRUSE: nobody else may take the address beside us.
 func (c *Claim) bind(to netip.AddrPort, a Address) (_ windows.Handle, err error) {
 	kind, protocol, family := int32(windows.SOCK_STREAM), int32(windows.IPPROTO_TCP), int32(windows.AF_INET6)
 	if c.net == "udp" {
@@ -149,28 +153,80 @@ func (c *Claim) bind(to netip.AddrPort, a Address) (_ windows.Handle, err error)
 	if err := windows.Bind(h, sa); err != nil {
 		return 0, fmt.Errorf("bind: %w", err)
 	}
-	if c.net == "tcp" {
-		backlog := a.Backlog
-		if backlog == 0 {
-			backlog = windows.SOMAXCONN
-		}
-		if err := windows.Listen(h, backlog); err != nil {
-			return 0, fmt.Errorf("listen: %w", err)
-		}
+	return h, nil
+}
+
+// listen lets clients connect.
+func (c *Claim) listen(h windows.Handle) error {
+	if c.net != "tcp" {
+		return nil
 	}
-	bound, err := windows.Getsockname(h)
+	backlog := c.address.Backlog
+	if backlog == 0 {
+		backlog = windows.SOMAXCONN
+	}
+	return os.NewSyscallError("listen", windows.Listen(h, backlog))
+}
+
+// find notes which port was bound.
+func (s *rawSocket) find() error {
+	bound, err := windows.Getsockname(s.handle)
 	if err != nil {
-		return 0, fmt.Errorf("getsockname: %w", err)
+		return os.NewSyscallError("getsockname", err)
 	}
-	port := 0
 	switch b := bound.(type) {
 	case *windows.SockaddrInet4:
-		port = b.Port
+		s.bound = netip.AddrPortFrom(s.bound.Addr(), uint16(b.Port))
 	case *windows.SockaddrInet6:
-		port = b.Port
+		s.bound = netip.AddrPortFrom(s.bound.Addr(), uint16(b.Port))
 	}
-	c.setPort(net.JoinHostPort(to.Addr().String(), strconv.Itoa(port)))
-	return h, nil
+	return nil
+}
+
+// refuse replaces the socket by one that is bound and does not listen: its clients are refused, those that wait in the
+// queue too, and the address stays ours but for the moment in between. No process has the old one: nobody serves. UDP
+// clients cannot be refused.
+func (c *Claim) refuse() error {
+	if c.net != "tcp" {
+		return nil
+	}
+	s := c.socket
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handle == windows.InvalidHandle || s.refusing {
+		return nil
+	}
+	s.refusing = true
+	_ = windows.Closesocket(s.handle) // what waits in it is reset: that is what is wanted
+	return s.rebind(c)
+}
+
+// rebind makes the socket anew.
+func (s *rawSocket) rebind(c *Claim) (err error) {
+	if s.handle, err = c.bind(s.bound, c.address); err != nil {
+		s.handle = windows.InvalidHandle
+	}
+	return err
+}
+
+// accept has the socket listen again.
+func (c *Claim) accept() error {
+	s := c.socket
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.refusing {
+		return nil
+	}
+	if s.handle == windows.InvalidHandle { // somebody was faster
+		if err := s.rebind(c); err != nil {
+			return err
+		}
+	}
+	if err := c.listen(s.handle); err != nil {
+		return err
+	}
+	s.refusing = false
+	return nil
 }
 
 // soExclusiveAddrUse is ~SO_REUSEADDR, as winsock2.h has it.

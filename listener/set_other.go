@@ -138,8 +138,26 @@ func (s *system) retire(gen int) {
 }
 
 func (s *system) abandon(gen int) { s.retire(gen) }
-func (s *system) refuse() error   { return fmt.Errorf("listener: refuse clients: %w", errSteering) }
-func (s *system) accept() error   { return nil }
+
+func (s *system) refuse() error {
+	var errs []error
+	for _, c := range s.claims() {
+		if err := c.refuse(); err != nil {
+			errs = append(errs, fmt.Errorf("listener: refuse clients of %s: %w", c, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *system) accept() error {
+	var errs []error
+	for _, c := range s.claims() {
+		if err := c.accept(); err != nil {
+			errs = append(errs, fmt.Errorf("listener: accept clients of %s again: %w", c, err))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 func (s *system) relisten(int) error { return nil }
 

@@ -14,10 +14,11 @@ import (
 const (
 	EnvGeneration = "UPGRADER_GENERATION" // set by the engine, read here
 	EnvFd         = "UPGRADER_SHM_FD"     // empty for a System V segment
-	EnvPath       = "UPGRADER_SHM_PATH"   // what opens it otherwise; sysv:KEY,id=ID for a System V segment
+	EnvPath       = "UPGRADER_SHM_PATH"   // what opens it otherwise; sysv:KEY,id=ID for a System V segment, section:NAME on Windows
 	EnvSize       = "UPGRADER_SHM_SIZE"   // bytes, decimal
 	EnvState      = "UPGRADER_SHM_STATE"  // fresh, saved or unsaved
 	EnvBridge     = "UPGRADER_BRIDGE_FD"
+	EnvBridgePath = "UPGRADER_BRIDGE_PATH" // section:NAME, where the page is not a descriptor but a section of Windows
 )
 
 // Bridge is a guest's side: the segment and its page, mapped. It is safe for concurrent use but for Close.
@@ -31,8 +32,10 @@ type Bridge struct {
 
 // origin is what the environment says of a segment.
 type origin struct {
-	fd, bridge int // fd: -1 for System V
-	id         int // System V, else -1
+	fd, bridge int    // fd: -1 for System V
+	id         int    // System V, else -1
+	section    string // of Windows; empty: none
+	page       string // the section of its bridge page
 	size       int64
 	state      State
 	generation uint32
@@ -49,7 +52,12 @@ func AttachTo(getenv func(string) string) (*Bridge, error) {
 		return nil, err
 	}
 	b := &Bridge{found: o.state}
-	if b.page, err = mapDescriptor(o.bridge, PageSize); err != nil {
+	if o.page != "" {
+		b.page, err = mapSection(o.page, PageSize)
+	} else {
+		b.page, err = mapDescriptor(o.bridge, PageSize)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("shmbridge: map the bridge page: %w", err)
 	}
 	fail := func(err error) (*Bridge, error) {
@@ -72,9 +80,12 @@ func AttachTo(getenv func(string) string) (*Bridge, error) {
 		return fail(err)
 	}
 	b.generation = base + o.generation
-	if o.fd >= 0 {
+	switch {
+	case o.section != "":
+		b.data, err = mapSection(o.section, o.size)
+	case o.fd >= 0:
 		b.data, err = mapDescriptor(o.fd, o.size)
-	} else {
+	default:
 		b.data, err = mapSysV(o.id, o.size)
 	}
 	if err != nil {
@@ -85,7 +96,7 @@ func AttachTo(getenv func(string) string) (*Bridge, error) {
 
 func readEnviron(getenv func(string) string) (origin, error) {
 	o := origin{fd: -1, id: -1}
-	if getenv(EnvBridge) == "" {
+	if getenv(EnvBridge) == "" && getenv(EnvBridgePath) == "" {
 		return o, fmt.Errorf("shmbridge: attach: %w", ErrNotShared)
 	}
 	var errs []error
@@ -96,7 +107,11 @@ func readEnviron(getenv func(string) string) (origin, error) {
 		}
 		return n
 	}
-	o.bridge = int(number(EnvBridge, getenv(EnvBridge), 1<<30))
+	if page, found := strings.CutPrefix(getenv(EnvBridgePath), "section:"); found {
+		o.page = page
+	} else {
+		o.bridge = int(number(EnvBridge, getenv(EnvBridge), 1<<30))
+	}
 	o.size = number(EnvSize, getenv(EnvSize), min(maxSize, int64(^uint(0)>>1)))
 	o.generation = uint32(number(EnvGeneration, getenv(EnvGeneration), 1<<32-1))
 	for _, s := range []State{Fresh, Saved, Unsaved} {
@@ -108,7 +123,9 @@ func readEnviron(getenv func(string) string) (origin, error) {
 		errs = append(errs, fmt.Errorf("shmbridge: attach: %w: %s=%q, %s=%q, %s=%q", ErrSpec, EnvState, getenv(EnvState),
 			EnvSize, getenv(EnvSize), EnvGeneration, getenv(EnvGeneration)))
 	}
-	if fd := getenv(EnvFd); fd != "" {
+	if name, found := strings.CutPrefix(getenv(EnvPath), "section:"); found && o.page != "" {
+		o.section = name
+	} else if fd := getenv(EnvFd); fd != "" {
 		o.fd = int(number(EnvFd, fd, 1<<30))
 	} else if _, id, sysv := strings.Cut(getenv(EnvPath), ",id="); sysv {
 		o.id = int(number(EnvPath, id, 1<<31-1))

@@ -9,5 +9,5 @@
 // Snapshots ([Store], docs/snapshots.md) are taken in two phases, the first while the predecessor still runs, and put
 // back in place, such that a restore which was cut short is noticed and finished.
 //
-// Segments exist on Linux. Elsewhere everything compiles and [Open] and [Attach] answer [ErrUnsupported].
+// Segments exist on Linux, and on Windows as named sections. Elsewhere everything compiles and [Open] and [Attach] answer [ErrUnsupported].
 package shmbridge

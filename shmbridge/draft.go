@@ -32,7 +32,7 @@ func (s *Segment) Draft(ctx context.Context) (*Draft, error) {
 	if err != nil {
 		return fail(err)
 	}
-	c, err := Open(Spec{Kind: Memfd, Name: "draft", Size: s.size}, Config{})
+	c, err := Open(draftSpec(s.size), Config{})
 	if err != nil {
 		return fail(err)
 	}

@@ -142,6 +142,31 @@ func mapDescriptor(fd int, size int64) (*mapping, error) {
 	return mapFile(f, size)
 }
 
+func mapSection(string, int64) (*mapping, error) {
+	return nil, fmt.Errorf("sections are Windows': %w", ErrUnsupported)
+}
+
+// held is nothing but a name here: descriptors are all there is.
+type held struct {
+	side string // the path of the bridge page; empty: none
+}
+
+func (held) release() error { return nil }
+
+// sync brings a segment that is a file to its disk, with what others wrote into their mappings.
+func (s *Segment) sync() error {
+	if s.spec.Kind != File {
+		return nil
+	}
+	return s.file.Sync()
+}
+
+// sync brings what was written into the mapping of f to the disk.
+func (*mapping) sync(f *os.File) error { return f.Sync() }
+
+// draftSpec names the copy that a migration works on.
+func draftSpec(size int64) Spec { return Spec{Kind: Memfd, Name: "draft", Size: size} }
+
 // populate makes the pages of a mapping present, so that no fault happens later. It is a favour: kernels before 5.14 do
 // not know it.
 func populate(b []byte) {

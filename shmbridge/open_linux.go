@@ -54,16 +54,16 @@ func (s *Segment) open(c Config) error {
 		return s.openMemfd(c)
 	case Posix:
 		s.path = filepath.Join(c.system.shm, s.spec.Name)
-		s.side = s.path + sidecarSuffix
+		s.held.side = s.path + sidecarSuffix
 		err = s.openNamed(c, unix.O_NOFOLLOW)
 	case File:
 		if s.path, err = realPath(s.spec.Name); err == nil {
-			s.side = s.path + sidecarSuffix
+			s.held.side = s.path + sidecarSuffix
 			err = s.openNamed(c, 0)
 		}
 	case SysV:
 		if err = s.openSysV(c); err == nil {
-			s.side = filepath.Join(c.system.shm, sysvSidecar(s.spec.Key, s.id))
+			s.held.side = filepath.Join(c.system.shm, sysvSidecar(s.spec.Key, s.id))
 		}
 	default:
 		err = ErrUnsupported
@@ -256,10 +256,10 @@ func (s *Segment) start(c Config) error {
 }
 
 func (s *Segment) pageError(err error) error {
-	if s.side == "" {
+	if s.held.side == "" {
 		return err
 	}
-	return fmt.Errorf("%s: %w (remove it if no server needs it)", s.side, err)
+	return fmt.Errorf("%s: %w (remove it if no server needs it)", s.held.side, err)
 }
 
 // inherit takes the descriptors of another process.
@@ -270,17 +270,17 @@ func (s *Segment) inherit(c Config) error {
 	switch s.spec.Kind {
 	case Posix:
 		s.path = filepath.Join(c.system.shm, s.spec.Name)
-		s.side = s.path + sidecarSuffix
+		s.held.side = s.path + sidecarSuffix
 	case File:
 		if s.path, err = realPath(s.spec.Name); err != nil {
 			return err
 		}
-		s.side = s.path + sidecarSuffix
+		s.held.side = s.path + sidecarSuffix
 	case SysV:
 		if err = s.openSysV(c); err != nil {
 			return err
 		}
-		s.side = filepath.Join(c.system.shm, sysvSidecar(s.spec.Key, s.id))
+		s.held.side = filepath.Join(c.system.shm, sysvSidecar(s.spec.Key, s.id))
 	}
 	if s.spec.Kind != SysV {
 		if s.file == nil {
@@ -333,8 +333,8 @@ func (s *Segment) Check() error {
 // maps it keeps it.
 func (s *Segment) Remove() error {
 	err := s.removeSegment()
-	if s.side != "" {
-		if e := os.Remove(s.side); !errors.Is(e, fs.ErrNotExist) {
+	if s.held.side != "" {
+		if e := os.Remove(s.held.side); !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}

@@ -40,11 +40,11 @@ type Segment struct {
 	file   *os.File // nil for System V
 	id     int      // of System V
 	path   string   // of a name that can be opened; empty: none
-	side   string   // the path of the bridge page; empty: none
 	bridge *os.File // what generations are handed: its description is not locked
 	lock   *os.File // the same file, locked, ours alone
 	page   *mapping
 	words  *Page
+	held   held // what else a system holds it by, and the page beside it
 
 	mu   sync.Mutex
 	data *mapping // made when it is first needed, except of System V
@@ -81,9 +81,13 @@ func (s *Segment) Rebooted() bool { return s.rebooted }
 // Page is the bridge page, for whoever needs its words. It counts generations by Base more.
 func (s *Segment) Page() *Page { return s.words }
 
-// Files lends what each generation is handed: the bridge page, and the segment where it is a descriptor.
+// Files lends what each generation is handed: the bridge page, and the segment where it is a descriptor; nothing where
+// both are found by their names.
 func (s *Segment) Files() []*os.File {
-	if s.file == nil {
+	switch {
+	case s.bridge == nil:
+		return nil
+	case s.file == nil:
 		return []*os.File{s.bridge}
 	}
 	return []*os.File{s.bridge, s.file}
@@ -107,6 +111,14 @@ func (s *Segment) Environ(numbers ...int) ([]string, error) {
 	state := now.State
 	if state == Live {
 		state = now.Found
+	}
+	if s.spec.Kind == Section {
+		return []string{
+			EnvPath + "=" + s.spec.Identity(),
+			EnvSize + "=" + strconv.FormatInt(s.size, 10),
+			EnvState + "=" + state.String(),
+			EnvBridgePath + "=" + s.spec.Identity() + sidecarSuffix,
+		}, nil
 	}
 	fd, path := "", fmt.Sprintf("%s,id=%d", s.spec.Identity(), s.id)
 	if s.file != nil {
@@ -143,8 +155,8 @@ func (s *Segment) Ended(generation int, how Exit) (State, error) {
 		return 0, err
 	}
 	now, err := s.words.Status()
-	if err == nil && now.Generation == g && !now.Managed && how == ExitClean && s.spec.Kind == File {
-		err = s.file.Sync() // what an unmanaged writer left is on the disk before the page says so
+	if err == nil && now.Generation == g && !now.Managed && how == ExitClean {
+		err = s.sync() // what an unmanaged writer left is on the disk before the page says so
 	}
 	if err != nil {
 		return 0, fmt.Errorf("shmbridge: generation %d ended: %w", generation, err)
@@ -241,7 +253,7 @@ func (s *Segment) Close() error {
 			*f = nil
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.held.release())...)
 }
 
 // Mappers are the processes that map a segment, the caller not among them.

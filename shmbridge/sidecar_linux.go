@@ -34,8 +34,8 @@ func (s *Segment) openSidecar(c Config) error {
 	}
 	content := format(s.size, state, boot)
 	for range sidecarTries {
-		if s.lock, err = openPage(s.side, c); errors.Is(err, fs.ErrNotExist) {
-			s.lock, err = makePage(s.side, content, false)
+		if s.lock, err = openPage(s.held.side, c); errors.Is(err, fs.ErrNotExist) {
+			s.lock, err = makePage(s.held.side, content, false)
 		}
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, errMoved) {
 			continue
@@ -47,7 +47,7 @@ func (s *Segment) openSidecar(c Config) error {
 			return s.pageError(err)
 		} else if !fits || state == Fresh {
 			old := s.lock
-			s.lock, err = makePage(s.side, content, true)
+			s.lock, err = makePage(s.held.side, content, true)
 			if err = errors.Join(err, old.Close()); err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func (s *Segment) openSidecar(c Config) error {
 		s.bridge, err = reopen(s.lock)
 		return err
 	}
-	return fmt.Errorf("%s changes all the time: %w", s.side, ErrLocked)
+	return fmt.Errorf("%s changes all the time: %w", s.held.side, ErrLocked)
 }
 
 // errMoved: the name stood for another file when the lock was got.

@@ -372,7 +372,7 @@ func TestFilesCutOff(t *testing.T) {
 	defer taking.Abort()
 	must(t, os.Truncate(s.path, blockSize))
 	mustBe(t, taking.Second(ctx), ErrSize)
-	must(t, os.Truncate(s.side, 0))
+	must(t, os.Truncate(s.held.side, 0))
 	_, err = s.State()
 	mustBe(t, err, ErrPage)
 	mustBe(t, s.Lease(2, 0), ErrPage)

@@ -51,11 +51,12 @@ type Spec struct {
 	Name string // memfd, section: the name; posix: the name without its slash; file: an absolute path
 	Key  uint32 // sysv
 	Size int64  // bytes; 0: whatever an existing one has
+	File string // section: the file that backs it, an absolute path; empty: the page file does
 }
 
 // ParseSpec reads memfd:NAME,size=SIZE, posix:/NAME[,size=SIZE], sysv:KEY[,size=SIZE], file:PATH[,size=SIZE] or
-// section:NAME[,size=SIZE]. SIZE is a number of bytes, or of K, M, G or T (powers of 1024). Errors are of one line and
-// match ErrSpec.
+// section:NAME[,size=SIZE][,file=PATH]. SIZE is a number of bytes, or of K, M, G or T (powers of 1024). Errors are of one
+// line and match ErrSpec.
 func ParseSpec(text string) (Spec, error) {
 	bad := func(format string, args ...any) (Spec, error) {
 		return Spec{}, fmt.Errorf("shmbridge: %w %q: %s", ErrSpec, text, fmt.Sprintf(format, args...))
@@ -68,6 +69,25 @@ func ParseSpec(text string) (Spec, error) {
 		return bad("want memfd:NAME,size=SIZE, posix:/NAME, sysv:KEY or file:PATH")
 	}
 	s := Spec{}
+	if word == "section" {
+		if at := strings.Index(rest, ",file="); at >= 0 {
+			name := rest[at+len(",file="):]
+			rest = rest[:at]
+			if at := strings.LastIndex(name, ",size="); at >= 0 && !strings.Contains(rest, ",size=") { // in either order
+				name, rest = name[:at], rest+name[at:]
+			}
+			path, err := filepath.Abs(name)
+			switch {
+			case name == "":
+				return bad("no file name")
+			case strings.HasSuffix(path, sidecarSuffix):
+				return bad("names that end in %s are of bridge pages", sidecarSuffix)
+			case err != nil:
+				return bad("%v", err)
+			}
+			s.File = path
+		}
+	}
 	if at := strings.LastIndex(rest, ",size="); at >= 0 {
 		size, err := parseSize(rest[at+len(",size="):])
 		if err != nil {
@@ -187,10 +207,14 @@ func (s Spec) Identity() string {
 
 // String returns the text that ParseSpec reads.
 func (s Spec) String() string {
-	if s.Size == 0 {
-		return s.Identity()
+	text := s.Identity()
+	if s.Size != 0 {
+		text += fmt.Sprintf(",size=%d", s.Size)
 	}
-	return fmt.Sprintf("%s,size=%d", s.Identity(), s.Size)
+	if s.File != "" {
+		text += ",file=" + s.File
+	}
+	return text
 }
 
 // fileName returns the identity as something that a file name can begin with; no two identities share one.

@@ -11,16 +11,19 @@ func TestParseSpec(t *testing.T) {
 	here, err := filepath.Abs("world.dat")
 	must(t, err)
 	for text, want := range map[string]Spec{
-		"memfd:world,size=256M":           {Kind: Memfd, Name: "world", Size: 256 << 20},
-		"memfd:w.1_-x,size=4096":          {Kind: Memfd, Name: "w.1_-x", Size: 4096},
-		"posix:/game":                     {Kind: Posix, Name: "game"},
-		"posix:game,size=1GiB":            {Kind: Posix, Name: "game", Size: 1 << 30},
-		"sysv:0x100d0a01":                 {Kind: SysV, Key: 0x100d0a01},
-		"sysv:17,size=64kb":               {Kind: SysV, Key: 17, Size: 64 << 10},
-		"sysv:-1":                         {Kind: SysV, Key: 0xffffffff},
-		"file:world.dat":                  {Kind: File, Name: here},
-		"file:/var/lib/a,b/w.dat,size=2T": {Kind: File, Name: "/var/lib/a,b/w.dat", Size: 2 << 40},
-		"section:NF,size=1B":              {Kind: Section, Name: "NF", Size: 1},
+		"memfd:world,size=256M":             {Kind: Memfd, Name: "world", Size: 256 << 20},
+		"memfd:w.1_-x,size=4096":            {Kind: Memfd, Name: "w.1_-x", Size: 4096},
+		"posix:/game":                       {Kind: Posix, Name: "game"},
+		"posix:game,size=1GiB":              {Kind: Posix, Name: "game", Size: 1 << 30},
+		"sysv:0x100d0a01":                   {Kind: SysV, Key: 0x100d0a01},
+		"sysv:17,size=64kb":                 {Kind: SysV, Key: 17, Size: 64 << 10},
+		"sysv:-1":                           {Kind: SysV, Key: 0xffffffff},
+		"file:world.dat":                    {Kind: File, Name: here},
+		"file:/var/lib/a,b/w.dat,size=2T":   {Kind: File, Name: "/var/lib/a,b/w.dat", Size: 2 << 40},
+		"section:NF,size=1B":                {Kind: Section, Name: "NF", Size: 1},
+		"section:NF,size=1B,file=world.dat": {Kind: Section, Name: "NF", Size: 1, File: here},
+		"section:NF,file=world.dat,size=1B": {Kind: Section, Name: "NF", Size: 1, File: here},
+		"section:NF,file=world.dat":         {Kind: Section, Name: "NF", File: here},
 	} {
 		got, err := ParseSpec(text)
 		if err != nil || got != want {
@@ -40,6 +43,7 @@ func TestParseSpecRefuses(t *testing.T) {
 		"memfd:a/b,size=1M", "memfd:world,huge=1,size=1M", "memfd:world,size=1M,x=1", "memfd:w\nx,size=1M",
 		"posix:", "posix:/", "posix:/a/b", "posix:/..", "posix:/a.bridge", "posix:/" + strings.Repeat("x", 201),
 		"sysv:", "sysv:0", "sysv:0x1ffffffff", "sysv:key", "file:", "file:/var/", "file:/w.bridge", "shm:/x", ":x",
+		"section:", "section:NF,file=", "section:NF,size=1M,file=w.bridge", "section:NF,file=x,size=", "memfd:w,size=1M,file=x",
 	} {
 		spec, err := ParseSpec(text)
 		if !errors.Is(err, ErrSpec) || strings.Contains(err.Error(), "\n") {

@@ -65,7 +65,7 @@ func (t *Taking) begin() error {
 		}
 	}
 	if err := allocate(t.file, fileSize(size)); err != nil {
-		// Half a target helps nobody, and its room is needed.
+		t.Abort() // half a target helps nobody, and its room is needed
 		return errors.Join(err, os.Remove(path))
 	}
 	if t.target, err = mapFile(t.file, fileSize(size)); err != nil {
@@ -134,7 +134,7 @@ func (t *Taking) First(ctx context.Context) error {
 	if err := t.copy(ctx, work{workers: t.store.workers}); err != nil {
 		return err
 	}
-	if err := t.file.Sync(); err != nil {
+	if err := t.target.sync(t.file); err != nil {
 		return fmt.Errorf("shmbridge: snapshot: %w", err)
 	}
 	return nil
@@ -234,9 +234,10 @@ func (t *Taking) Commit() (Snapshot, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := t.file.Sync(); err != nil {
+	if err := t.target.sync(t.file); err != nil {
 		return fail(err)
 	}
+	t.Abort() // an open file cannot be renamed on every system
 	snap := Snapshot{Header: t.header, Path: t.store.path(spec, t.header.Number)}
 	if err := os.Rename(t.store.spare(spec), snap.Path); err != nil {
 		return fail(err)

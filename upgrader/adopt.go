@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/upgrader/upgrader/listener"
-	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/state"
 	"github.com/upgrader/upgrader/upgrader/tail"
@@ -164,7 +163,7 @@ func (s *Service) adopt(old rememberedGeneration) *generation {
 		} // it wrote elsewhere: its lines are not known
 	}
 	s.proxies.lives.begin(g.number, g.main)
-	if n, err := s.notifySocket(g); err == nil { // by its path, it is heard again
+	if n, err := s.notifySocket(g); err == nil && n != nil { // by its path, it is heard again
 		g.notify = n
 		s.hear(g, old.Main.Pid)
 	}
@@ -187,27 +186,4 @@ func (s *Service) servesOn(g *generation, r *recipe, err error) {
 	}
 	s.serving, s.served = g, time.Now()
 	s.move(Ready)
-}
-
-// recipeOf makes a recipe of a process that runs: its executable, arguments
-// and environment.
-func recipeOf(id process.Identity) (*recipe, error) {
-	base := "/proc/" + strconv.Itoa(id.Pid)
-	args, err := os.ReadFile(base + "/cmdline")
-	if err != nil {
-		return nil, err
-	}
-	env, err := os.ReadFile(base + "/environ")
-	if err != nil {
-		return nil, err
-	}
-	held, err := launch.HoldIn("", base+"/exe")
-	if err != nil {
-		return nil, err
-	}
-	if !id.Alive() {
-		_ = held.Close()
-		return nil, process.ErrGone
-	}
-	return &recipe{held: held, args: fields(args), env: merge(fields(env), ours), adopted: true}, nil
 }

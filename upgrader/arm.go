@@ -179,7 +179,7 @@ func (s *Service) furnish(g *generation, a *armed) (err error) {
 		return err
 	}
 	s.environment(g, &a.order, a.guest, a.launchedAs)
-	if err := s.equip(g, &a.order, a.lanes); err != nil {
+	if err := s.equip(g, a); err != nil {
 		return err
 	}
 	return s.lend(g, a)

@@ -38,7 +38,7 @@ func saysInUse(line string) bool {
 }
 
 // sharesMemory reports whether generations share memory that we know of.
-func (s *Service) sharesMemory() bool { return s.config.Memory != nil || s.config.Section != nil }
+func (s *Service) sharesMemory() bool { return s.config.Memory != nil }
 
 // startOnceMore has another generation started in the place of g, which was blocked, once nothing of g is left and
 // the ports are free. The verdict of the swap is still to come.

@@ -79,7 +79,6 @@ type Config struct {
 	StoreMax int       // descriptors that the server may park with us; 0: none
 
 	Memory    *Memory    // the segment that generations share; nil: none
-	Section   *Section   // the section of Windows that they share; nil: none
 	Outsiders *Outsiders // processes of this very server that others start; nil: not looked for
 
 	Ready        ready.Spec    // what proves readiness
@@ -218,9 +217,6 @@ func (c *Config) check() error {
 		return usage("a server that runs already cannot be given shared memory")
 	}
 	if err := c.Memory.check(c); err != nil {
-		return err
-	}
-	if err := c.Section.check(c); err != nil {
 		return err
 	}
 	if err := c.Outsiders.check(c); err != nil {

@@ -2,6 +2,7 @@ package upgrader
 
 import (
 	"context"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -74,6 +75,8 @@ type generation struct {
 	ended     bool          // its main process is gone: exited is closed
 	asked     bool          // a goroutine waits for its end
 	immortal  bool          // some of its processes cannot be killed
+	asking    io.Closer     // what Quit.Hold gave; nil: nothing
+	answered  chan struct{} // closed when what asked it to quit by Config.Quit has had its say; nil: nothing does
 	confirmed bool          // it has saved and said so: its successor may start beside it
 	failed    bool          // it was ready, and its clients were steered away
 	lost      time.Time     // when the end of its main process was noticed
@@ -149,6 +152,9 @@ func (s *Service) forget(g *generation) {
 	}
 	if g.notify != nil {
 		_ = g.notify.Close() // its directory is ours
+	}
+	if g.asking != nil {
+		_ = g.asking.Close() // nobody is left who could be asked
 	}
 	g.flip.close()
 	delete(s.generations, g.number)

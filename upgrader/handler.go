@@ -253,7 +253,7 @@ func (s *Service) reload(ctx context.Context) error {
 		case s.config.ReloadCmd == "":
 			result = s.serving.signal(s.config.ReloadSig)
 		default:
-			cmd = exec.CommandContext(ctx, "/bin/sh", "-c", s.config.ReloadCmd)
+			cmd = shell(ctx, s.config.ReloadCmd)
 			cmd.Dir = s.config.Dir
 			env := s.config.Environ
 			if r := s.serving.recipe; r != nil { // nil: adopted, and not to be looked at

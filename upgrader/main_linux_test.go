@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/upgrader/upgrader/listener/notify"
+	"github.com/upgrader/upgrader/shmbridge"
 )
 
 // guestVariable says what this binary does as a server: words with blanks
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 //	bind=ADDR    listen there, or exit with 5
 //	main         say that the last child is the main process, and wait until that was heard
 //	write=FILE   hold FILE as its only writer; exit with 9 if it is held
+//	add          add one to the first byte of the memory, and keep it mapped
+//	scribble     make all of the memory 0xff
 //	stay         until TERM comes; the last word of every plan
 func guest(plan []string) {
 	term := make(chan os.Signal, 1)
@@ -96,6 +99,13 @@ func guest(plan []string) {
 			defer l.Close()
 		case "main":
 			say("MAINPID=" + strconv.Itoa(child))
+		case "add":
+			memoryOf()[0]++
+		case "scribble":
+			b := memoryOf()
+			for i := range b {
+				b[i] = 0xff
+			}
 		case "write":
 			f, err := os.OpenFile(value, os.O_CREATE|os.O_RDWR, 0o600)
 			if err != nil {
@@ -110,6 +120,15 @@ func guest(plan []string) {
 		}
 	}
 	stay()
+}
+
+// memoryOf is the segment, mapped for good.
+func memoryOf() []byte {
+	b, err := shmbridge.Attach()
+	if err != nil {
+		fail(err)
+	}
+	return b.Bytes()
 }
 
 // say sends one message, and returns when it was heard (BARRIER=1).

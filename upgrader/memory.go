@@ -38,6 +38,7 @@ type Memory struct {
 	Validate       string                     // a command that tells by its status whether the segment is sound; "": none
 	Made           bool                       // the server makes the segment itself: it is adopted once it is there
 	Inspect        func(segment []byte) error // looks at it before a predecessor is told to quit; nil: nobody does
+	Dev            bool                       // swaps of a section that the page file backs are allowed
 	Migrate        string                     // a command that brings a copy of the segment into the schema of a successor; "": none
 }
 
@@ -62,6 +63,17 @@ func (m *Memory) check(c *Config) error {
 	}
 	if m.OnUnsaved == "" {
 		m.OnUnsaved = UnsavedKeep
+	}
+	return nil
+}
+
+// errPageFile says why a section is not swapped.
+var errPageFile = errors.New("the page file backs it, so it is lost with the last process that has it, us included: back it by a file (--shm section:NAME,size=SIZE,file=PATH), or allow it with --dev")
+
+// swappable tells why the segment must not be swapped, if there is a reason.
+func (s *Service) swappable() error {
+	if m := s.config.Memory; m != nil && m.Spec.Kind == shmbridge.Section && m.Spec.File == "" && !m.Dev {
+		return fmt.Errorf("upgrader: swap %s: %w", m.Spec.Identity(), errPageFile)
 	}
 	return nil
 }
@@ -145,6 +157,9 @@ func (m *memory) abandoned() error {
 	if m.Made && len(who.Pids) > 0 { // by no server that we know: nobody else has a reason to
 		return fmt.Errorf("upgrader: %s is %w by %s, not proved to be this server: end it first", m.Spec.Identity(), shmbridge.ErrMapped, names(who.Pids))
 	}
+	if m.Made && m.Spec.Kind == shmbridge.Section && who.Hidden > 0 { // Windows does not say whose they are
+		return fmt.Errorf("upgrader: %s is %w by a process that is not proved to be this server: end it first", m.Spec.Identity(), shmbridge.ErrMapped)
+	}
 	if slices.Contains(who.Pids, now.Pid) || now.Pid == 0 && len(who.Pids) > 0 {
 		return fmt.Errorf("upgrader: %s is still written, %w by %s: end it first", m.Spec.Identity(), shmbridge.ErrMapped, names(who.Pids))
 	}
@@ -206,6 +221,15 @@ func (s *Service) memoryEnded(m *memory, g *generation, quit bool) {
 	if status != nil && status.Success() || status == nil && quit { // of a daemon no status is known
 		how = shmbridge.ExitClean
 	}
+	s.memoryLeft(m, g, how)
+}
+
+// memoryLeft tells the page that g does not write any more, and how it came to
+// that.
+func (s *Service) memoryLeft(m *memory, g *generation, how shmbridge.Exit) {
+	if m == nil {
+		return
+	}
 	state, err := m.segment.Ended(g.number, how)
 	s.tell(func() {
 		switch {
@@ -231,7 +255,7 @@ func (s *Service) saving(g *generation) {
 // taken is told when g became ready on the segment.
 func (s *Service) taken(g *generation) {
 	m := s.memory
-	if s.config.Memory != nil && s.config.Memory.Made {
+	if c := s.config.Memory; c != nil && c.Made && c.Spec.Kind != shmbridge.Section { // a section is looked for already, and stays the same
 		last := s.last
 		s.spawn(func() { s.lookForMemory(g, m, last) })
 	}
@@ -266,7 +290,7 @@ func (s *Service) segmentStatus() *control.Segment {
 func (s *Service) putBack(ctx context.Context, g *generation, snap shmbridge.Snapshot) error {
 	m := s.memory
 	began := time.Now()
-	err := m.unmapped(ctx, func() error {
+	err := s.unmapped(ctx, m, func() error {
 		return m.store.Restore(ctx, m.segment, snap, shmbridge.RestoreOptions{Generation: g.number})
 	})
 	if err == nil {
@@ -278,7 +302,10 @@ func (s *Service) putBack(ctx context.Context, g *generation, snap shmbridge.Sna
 }
 
 // unmapped replaces the segment's bytes, once nobody but us maps it.
-func (m *memory) unmapped(ctx context.Context, replace func() error) error {
+func (s *Service) unmapped(ctx context.Context, m *memory, replace func() error) error {
+	if err := s.endLingering(ctx); err != nil {
+		return err
+	}
 	deadline := time.NewTimer(leavingMappers)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -299,6 +326,28 @@ func (m *memory) unmapped(ctx context.Context, replace func() error) error {
 			return err
 		}
 	}
+}
+
+// endLingering ends the generations that have confirmed that they write no
+// more and linger with the segment mapped: its bytes are about to be replaced.
+func (s *Service) endLingering(ctx context.Context) error {
+	var ends []context.Context
+	err := s.ask(ctx, func() {
+		for _, g := range s.generations {
+			if g.confirmed {
+				s.kill(g, g.then)
+				ends = append(ends, g.run)
+			}
+		}
+	})
+	for _, end := range ends {
+		select {
+		case <-end.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
 }
 
 // leavingMappers is how long a process that is no member of a generation may

@@ -46,6 +46,42 @@ func (s *Service) lookForMemory(g *generation, m *memory, last int) {
 	}
 }
 
+// lookEarly is told when g was launched: the section that a server of Windows
+// makes is opened as soon as it is there, and held from then on, so that it
+// outlives a server that ends before it was ready.
+func (s *Service) lookEarly(g *generation) {
+	c := s.config.Memory
+	if c == nil || !c.Made || c.Spec.Kind != shmbridge.Section || s.memory != nil {
+		return
+	}
+	last := s.last
+	s.spawn(func() {
+		made, err := s.openSegment(last, g, shmbridge.Inherited{})
+		for errors.Is(err, fs.ErrNotExist) && g.run.Err() == nil {
+			pause(g.run)
+			made, err = s.openSegment(last, g, shmbridge.Inherited{})
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return // a server without one
+		}
+		told := s.tell(func() {
+			switch {
+			case err != nil:
+				s.note(g, "the segment that the server made cannot be kept", err)
+			case s.memory != nil:
+				_ = made.segment.Close() // an earlier look was successful late
+			default:
+				s.memory = made
+				s.note(g, fmt.Sprintf("%s is kept, %d bytes", made.Spec.Identity(), made.segment.Size()), nil)
+				s.lendTo(g)
+			}
+		})
+		if !told && err == nil {
+			_ = made.segment.Close() // the service is over
+		}
+	})
+}
+
 // lendTo tells the page that g, which runs already, writes the segment.
 func (s *Service) lendTo(g *generation) {
 	if m := s.memory; m != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strconv"
 	"time"
@@ -60,7 +59,7 @@ func (s *Service) draft(ctx context.Context, g *generation, schema uint64, turn 
 	}
 	found, err := d.Command()
 	if err == nil {
-		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", m.Migrate)
+		cmd := shell(ctx, m.Migrate)
 		cmd.Dir, cmd.ExtraFiles = s.config.Dir, found.Files
 		cmd.Env = append(append(slices.Clone(g.recipe.env), found.Env...), envMigration+"="+turn,
 			envSchemaFrom+"="+strconv.FormatUint(now.Schema, 10), envSchemaTo+"="+strconv.FormatUint(schema, 10))
@@ -112,7 +111,7 @@ func (s *Service) migrate(g *generation, e errands, snap *shmbridge.Snapshot) er
 			return fmt.Errorf("the segment is not migrated, for there is no snapshot to go back to: %w", err)
 		}
 	}
-	err = m.unmapped(ctx, func() error {
+	err = s.unmapped(ctx, m, func() error {
 		return m.store.Migrate(ctx, m.segment, d, *snap, declared[0], shmbridge.RestoreOptions{Generation: g.number})
 	})
 	if err == nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -114,7 +113,7 @@ func (s *Service) soundSnapshot(ctx context.Context, but *copying) (shmbridge.Sn
 // validate asks the operator's command whether the segment is sound.
 func (s *Service) validate(ctx context.Context, g *generation) error {
 	m := s.memory
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", m.Validate)
+	cmd := shell(ctx, m.Validate)
 	cmd.Dir = s.config.Dir
 	cmd.ExtraFiles = m.segment.Files()
 	numbers := make([]int, len(cmd.ExtraFiles))

@@ -116,6 +116,7 @@ func (s *Service) firstCopy(g *generation, restore *shmbridge.Snapshot) (*copyin
 // errands are what has to be done with the segment before a generation
 // starts, in this order.
 type errands struct {
+	ours    func(pid int) bool  // tells of a process whether it is of a generation
 	others  []context.Context   // ends of generations that may still write
 	copy    *copying            // whose second phase is due
 	undo    *copying            // to be put back
@@ -125,13 +126,13 @@ type errands struct {
 
 // errands are those of g, which is about to start.
 func (s *Service) errands(g *generation) errands {
-	var e errands
+	e := errands{ours: s.isOurs()}
 	m, w := s.memory, s.swap
 	if m == nil {
 		return e
 	}
 	for _, other := range s.generations {
-		if other != g {
+		if other != g && !other.confirmed { // who has confirmed writes no more
 			e.others = append(e.others, other.run)
 		}
 	}
@@ -160,7 +161,7 @@ func (s *Service) errands(g *generation) errands {
 // and write once p is open.
 func (s *Service) runErrands(g *generation, e errands) (p *passage, err error) {
 	m, ctx := s.memory, g.grace
-	if err := s.endOutsiders(g); err != nil {
+	if err := s.endOutsiders(g, e.ours); err != nil {
 		return nil, err
 	}
 	if m == nil {

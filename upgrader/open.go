@@ -90,11 +90,6 @@ func (s *Service) open() error {
 	if s.serving != nil && len(found.Generations) == 0 && in == nil {
 		s.lendTo(s.serving)
 	}
-	if d := s.config.Section; d != nil && d.Size > 0 {
-		if s.section, err = createSection(d); err != nil {
-			return err
-		}
-	}
 	if s.config.Outsiders != nil {
 		s.spawn(s.watchOutsiders)
 	}

@@ -112,8 +112,8 @@ func (s *Service) outsider() (process.Identity, error) {
 }
 
 // endOutsiders ends those that are left before g starts, and removes the pid
-// file: what it names is gone.
-func (s *Service) endOutsiders(g *generation) error {
+// file: what it names is gone, or is ours and lingers.
+func (s *Service) endOutsiders(g *generation, ours func(pid int) bool) error {
 	o := s.config.Outsiders
 	if o == nil {
 		return nil
@@ -121,7 +121,7 @@ func (s *Service) endOutsiders(g *generation) error {
 	ctx, cancel := context.WithTimeout(g.grace, s.config.ReadyTimeout)
 	defer cancel()
 	for {
-		left, err := o.find(func(int) bool { return false }) // none of ours is left
+		left, err := o.find(ours)
 		if err != nil {
 			return fmt.Errorf("look for outsiders: %w", err)
 		}
@@ -147,7 +147,9 @@ func (s *Service) endOutsider(ctx context.Context, id process.Identity) error {
 		s.observe(Event{What: EventOutsider, Pid: id.Pid, Message: "somebody else started this server: it is ended", Warning: true})
 	})
 	var err error
-	if s.attached(id.Pid) {
+	if s.config.Quit != nil {
+		err = s.askOutsider(ctx, id)
+	} else if s.attached(id.Pid) {
 		if err = id.Signal(s.config.SwapSignal); err == nil {
 			quit, cancel := ctx, context.CancelFunc(func() {})
 			if s.config.SwapTimeout > 0 {
@@ -167,6 +169,19 @@ func (s *Service) endOutsider(ctx context.Context, id process.Identity) error {
 		return nil
 	}
 	return fmt.Errorf("pid %d was started by somebody else, and cannot be ended: %w", id.Pid, err)
+}
+
+// askOutsider asks one to quit in the service's way. One that has confirmed is
+// waited for where nobody but itself holds its memory.
+func (s *Service) askOutsider(ctx context.Context, id process.Identity) error {
+	answer, err := s.config.Quit.Ask(ctx, id, QuitSwap)
+	if err != nil || answer != AnswerConfirmed {
+		return err
+	}
+	if _, err := s.shared(ctx); err != nil {
+		return id.Wait(ctx)
+	}
+	return nil
 }
 
 // attached reports whether a process maps the segment, or may.

@@ -1,7 +1,6 @@
 package upgrader
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/control"
-	"github.com/upgrader/upgrader/upgrader/process"
 	"github.com/upgrader/upgrader/upgrader/ready"
 )
 
@@ -34,12 +32,7 @@ func bindsItself(t *testing.T, plan string) Config {
 	c.Stderr = StderrTail
 	c.Ready = ready.Spec{Kind: ready.Auto}
 	c.ReadyTimeout = patience
-	c.Quit = func(_ context.Context, main process.Identity, reason QuitReason) (bool, error) {
-		if reason == QuitStop {
-			return false, main.Signal(syscall.SIGTERM)
-		}
-		return true, nil
-	}
+	c.Quit = confirming{}
 	return c
 }
 
@@ -107,7 +100,7 @@ func TestPortsAreAwaitedWithSharedMemory(t *testing.T) {
 	setPlan(t, c, "bind="+address+" stay")
 	r := runService(t, c)
 	r.bound(address)
-	if err := r.s.ask(t.Context(), func() { r.s.config.Section = &Section{Dev: true} }); err != nil {
+	if err := r.s.ask(t.Context(), func() { r.s.config.Memory = &Memory{} }); err != nil {
 		t.Fatal(err)
 	}
 	reply := r.swap()

@@ -20,7 +20,7 @@ func pass(o *launch.Order, lane *listener.Lane, number int) (_ int, passed func(
 
 // equip has nothing to add: descriptors are passed, and there is a notify
 // socket.
-func (s *Service) equip(*generation, *launch.Order, []*listener.Lane) error { return nil }
+func (s *Service) equip(*generation, *armed) error { return nil }
 
 // group is the name of what holds the processes of g together: nothing that
 // has a name.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/upgrader/upgrader/listener"
 	"github.com/upgrader/upgrader/upgrader/launch"
+	"github.com/upgrader/upgrader/upgrader/process"
 )
 
 // pass has the command inherit a lane. A handle keeps its number, whatever
@@ -19,11 +20,20 @@ func pass(o *launch.Order, lane *listener.Lane, _ int) (number int, passed func(
 }
 
 // equip adds what a server finds on Windows alone.
-func (s *Service) equip(g *generation, o *launch.Order, lanes []*listener.Lane) error {
-	if err := s.readyEvent(g, o); err != nil {
+func (s *Service) equip(g *generation, a *armed) error {
+	if q := s.config.Quit; q != nil {
+		a.order.Suspended = func(pid int) error {
+			id, err := process.Of(pid)
+			if err == nil {
+				a.asking, err = q.Hold(id)
+			}
+			return err
+		}
+	}
+	if err := s.readyEvent(g, &a.order); err != nil {
 		return err
 	}
-	return s.handOver(g, o, lanes)
+	return s.handOver(g, &a.order, a.lanes)
 }
 
 // group is the name of the job object of g.

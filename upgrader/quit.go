@@ -3,8 +3,10 @@ package upgrader
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/process"
 )
 
@@ -17,12 +19,25 @@ const (
 	QuitSwap QuitReason = "swap" // another generation takes its place
 )
 
-// Quit asks the main process of a generation to quit. It returns early, with
-// confirmed, when the process has said that it has saved and writes no more:
-// its successor may start while it lingers. Otherwise it may return once it has
-// asked: the end of the process is watched by others. The context ends when
-// the generation is to be killed, or is gone.
-type Quit func(ctx context.Context, main process.Identity, reason QuitReason) (confirmed bool, err error)
+// Answer is what came of asking a server to quit.
+type Answer string
+
+// The answers.
+const (
+	AnswerNone      Answer = ""          // it was asked: its end is watched by others
+	AnswerConfirmed Answer = "confirmed" // it has saved and writes no more, and may linger: its successor may start
+	AnswerProceed   Answer = "proceed"   // it has not confirmed in time, and its successor shall start beside it all the same
+)
+
+// Quit is a way to ask servers to quit other than by a signal.
+type Quit interface {
+	// Hold is called for the main process of each generation before it runs: what
+	// it gives is closed when no process of the generation is left.
+	Hold(main process.Identity) (io.Closer, error)
+	// Ask asks the main process of a generation, and returns when there is an
+	// answer. The context ends when the generation is to be killed, or is gone.
+	Ask(ctx context.Context, main process.Identity, reason QuitReason) (Answer, error)
+}
 
 // quit asks g by Config.Quit.
 func (s *Service) quit(g *generation) {
@@ -31,15 +46,21 @@ func (s *Service) quit(g *generation) {
 		reason = QuitStop
 	}
 	main, m := g.main, s.memory
+	answered := make(chan struct{})
+	g.answered = answered
 	s.spawn(func() {
-		confirmed, err := s.config.Quit(g.grace, main, reason)
-		if confirmed {
-			s.memoryEnded(m, g, true)
+		defer close(answered)
+		answer, err := s.config.Quit.Ask(g.grace, main, reason)
+		switch answer {
+		case AnswerConfirmed:
+			s.memoryLeft(m, g, shmbridge.ExitClean)
+		case AnswerProceed:
+			s.memoryLeft(m, g, shmbridge.ExitCrash)
 		}
 		s.tell(func() {
 			switch {
-			case confirmed:
-				s.confirmed(g)
+			case answer != AnswerNone:
+				s.confirmed(g, answer)
 			case err != nil && g.grace.Err() == nil && !errors.Is(err, process.ErrGone):
 				s.note(g, "it could not be asked to quit", err)
 			}
@@ -47,13 +68,17 @@ func (s *Service) quit(g *generation) {
 	})
 }
 
-// confirmed is told when g has saved, and lingers.
-func (s *Service) confirmed(g *generation) {
+// confirmed is told when g has saved, and lingers, or counts as one that has.
+func (s *Service) confirmed(g *generation, answer Answer) {
 	if _, known := s.generations[g.number]; !known || g.confirmed {
 		return // it is gone already
 	}
 	g.confirmed = true
-	s.observe(Event{What: EventConfirmed, Generation: g.number, Pid: g.pid()})
+	if answer == AnswerConfirmed {
+		s.observe(Event{What: EventConfirmed, Generation: g.number, Pid: g.pid()})
+	} else {
+		s.observe(Event{What: EventUnconfirmed, Generation: g.number, Pid: g.pid(), Message: "it has not confirmed that it saved: its successor starts beside it", Warning: true})
+	}
 	s.limitLinger(g)
 	s.leaveLingering(g)
 	if then := g.then; then != nil && g.phase == phaseLeaving && !s.state.ending() {

@@ -29,7 +29,7 @@ type recipe struct {
 var ours = map[string]bool{
 	"NOTIFY_SOCKET": true, self.Sentinel: true, "UPGRADER_SUCCEEDS": true, "UPGRADER_INIT_FD": true, "UPGRADER_GENERATION": true, "UPGRADER_PREDECESSOR": true,
 	"UPGRADER_STRATEGY": true, "UPGRADER_READY_EVENT": true, "UPGRADER_MARK": true, "UPGRADER_SHM_FD": true, "UPGRADER_SHM_PATH": true,
-	"FDSTORE": true, "UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true,
+	"FDSTORE": true, "UPGRADER_SHM_SIZE": true, "UPGRADER_SHM_STATE": true, "UPGRADER_BRIDGE_FD": true, "UPGRADER_BRIDGE_PATH": true,
 	"WATCHDOG_PID": true, "WATCHDOG_USEC": true,
 }
 

@@ -155,13 +155,15 @@ func (s *Service) kill(g *generation, then func()) {
 
 // awaitEndOf has somebody wait for the end of g.
 func (s *Service) awaitEndOf(g *generation, timeout time.Duration) {
-	m := s.memory
-	s.spawn(func() { s.awaitEnd(g, m, timeout) })
+	m, answered := s.memory, g.answered
+	s.spawn(func() { s.awaitEnd(g, m, answered, timeout) })
 }
 
 // awaitEnd waits until no process of g is left, kills what is there after the
-// timeout (0: never) or when it is hurried, and tells m and the loop.
-func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
+// timeout (0: never) or when it is hurried, and tells m and the loop. What
+// answered, if it is not nil, waits for comes first: a server that has confirmed
+// that it saved may end in any way.
+func (s *Service) awaitEnd(g *generation, m *memory, answered <-chan struct{}, timeout time.Duration) {
 	deadline, cancel := g.grace, context.CancelFunc(func() {})
 	if timeout > 0 {
 		deadline, cancel = context.WithTimeout(g.grace, timeout)
@@ -211,6 +213,9 @@ func (s *Service) awaitEnd(g *generation, m *memory, timeout time.Duration) {
 		<-g.exited // its status is known before it is gone
 	}
 	s.heardOut(g)
+	if answered != nil {
+		<-answered
+	}
 	s.memoryEnded(m, g, quit)
 	s.tell(func() { s.gone(g) })
 }

@@ -60,7 +60,6 @@ type Service struct {
 	left        chan struct{} // closed once somebody else is
 
 	memory  *memory // nil: no segment is shared
-	section section // that is kept; none: there is none, or not yet
 	proxies proxies
 	store   *notify.Store // what the server parks; nil: nothing can be
 	refused int           // descriptors that could not be parked
@@ -209,7 +208,6 @@ func (s *Service) close() {
 	s.closeProxies(elsewhere)
 	s.closeStore()
 	s.closeMemory()
-	s.section.release()
 	switch {
 	case s.set == nil:
 	case elsewhere:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,6 +26,7 @@ type launchedAs struct {
 	notify  *notify.Socket
 	flip    *flip        // nil: the server does not speak tableflip's dialect
 	acks    *notify.Acks // nil: the server does not speak einhorn's dialect
+	asking  io.Closer    // what Quit.Hold gave; nil: nothing
 	filter  bool         // some of its calls are answered by us: its binds, those by which it reaches the segment
 	passage *passage     // keeps it from the segment; nil: nothing does
 	learns  bool         // without a look at its sockets, which is not permitted here
@@ -38,10 +40,11 @@ func (s *Service) begin(g *generation) {
 		return
 	}
 	if s.hold.refusing {
-		if err := s.set.Accept(); err != nil {
+		err := s.set.Accept()
+		if err != nil { // tried again with the next start
 			s.note(g, "the claims cannot accept again", err)
 		}
-		s.hold.refusing = false
+		s.hold.refusing = err != nil
 	}
 	if s.serving == nil && len(s.set.Claims()) > 0 {
 		s.inherit(g)
@@ -171,6 +174,9 @@ func (l *launchedAs) release() {
 	if l.acks != nil {
 		_ = l.acks.Close()
 	}
+	if l.asking != nil {
+		_ = l.asking.Close()
+	}
 	l.flip.close()
 }
 
@@ -249,7 +255,7 @@ func (s *Service) stderrPath(g *generation) string {
 
 // launched is told when g runs its command.
 func (s *Service) launched(g *generation, l launchedAs) {
-	g.child, g.main, g.members, g.tail, g.notify = l.child, l.main, l.members, l.tail, l.notify
+	g.child, g.main, g.members, g.tail, g.notify, g.asking = l.child, l.main, l.members, l.tail, l.notify, l.asking
 	s.proxies.lives.begin(g.number, g.main)
 	s.observe(Event{What: EventStarting, Generation: g.number, Pid: g.pid(), Message: g.recipe.held.Name})
 	s.spawn(func() {
@@ -286,7 +292,7 @@ func (s *Service) launched(g *generation, l launchedAs) {
 		g.calls, g.learns, g.passage = l.child.Notify, l.learns, l.passage
 		s.answerBinds(g)
 	}
-	s.keepSection(g)
+	s.lookEarly(g)
 	s.save()
 	s.writeStatusFile()
 	if g.phase == phaseDying || s.state.ending() {

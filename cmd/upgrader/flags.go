@@ -113,9 +113,6 @@ func (f *flags) register(set *pflag.FlagSet) {
 func (f *flags) parse(command []string) (upgrader.Config, error) {
 	c := f.config
 	c.Command = command
-	if err := f.system.section(f, &c); err != nil {
-		return c, err
-	}
 	f.system.strategy(f)
 	for _, spec := range f.listen {
 		addresses := strings.Fields(spec) // in the environment: blanks between
@@ -202,7 +199,7 @@ func (f *flags) parse(command []string) (upgrader.Config, error) {
 	case f.retireDelay > 0:
 		c.RetireDelay = func() time.Duration { return f.retireDelay }
 	}
-	if err := f.system.parse(&c); err != nil {
+	if err := f.system.parse(f, &c); err != nil {
 		return c, err
 	}
 	if err := f.preset(&c); err != nil {
@@ -239,8 +236,8 @@ func (f *flags) parseMemory(c *upgrader.Config) (err error) {
 			return fmt.Errorf("--shm: %w", err)
 		}
 	}
-	if m.Spec.Kind == shmbridge.Section {
-		return fmt.Errorf("--shm %s: sections are Windows'", f.shm)
+	if err := f.system.memory(f, &m); err != nil {
+		return err
 	}
 	if m.BackupKeep < 1 {
 		return errors.New("--backup-keep must be at least 1")

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader"
 	"github.com/upgrader/upgrader/upgrader/launch"
 	"github.com/upgrader/upgrader/upgrader/nfshm"
@@ -17,16 +15,9 @@ import (
 // profileNFShm is the name of the one profile that there is.
 const profileNFShm = "nfshm"
 
-// NFPluginLoader's signals: quit and keep the segment; read the configuration
-// again. Its numbers are Linux's.
-const (
-	nfQuit   = syscall.Signal(31)
-	nfReload = syscall.Signal(12)
-)
-
-// nfSwapTimeout is how long NFPluginLoader may take to leave the segment: its
-// own --Restart gives up after as long.
-const nfSwapTimeout = 10 * time.Second
+// nfQuit has NFPluginLoader quit and keep the segment. The number is Linux's;
+// on Windows nobody sends it.
+const nfQuit = syscall.Signal(31)
 
 // preset fills in what a profile presets: every flag that was given stands.
 func (f *flags) preset(c *upgrader.Config) error {
@@ -42,27 +33,14 @@ func (f *flags) preset(c *upgrader.Config) error {
 		return fmt.Errorf("--profile nfshm: %w", err)
 	}
 	switch {
-	case f.shm != "":
-		return errors.New("--shm: --profile nfshm computes the segment of --ID")
 	case len(f.listen) > 0:
-		return errors.New("--listen: NFPluginLoader takes no sockets: --profile nfshm takes its bind over")
-	case c.Intercept == upgrader.InterceptOff:
-		return errors.New("--intercept off: --profile nfshm takes the bind of NFPluginLoader over")
+		return errors.New("--listen: NFPluginLoader takes no sockets: it binds by itself")
 	case c.Strategy != upgrader.Exclusive:
 		return errors.New("--strategy overlap: two servers must not write one segment: --profile nfshm is exclusive")
 	}
 	c.Command = command.Args
-	if !f.given("stop-timeout") {
-		c.StopTimeout = 0
-		if !f.given("drain-timeout") {
-			c.SwapTimeout = nfSwapTimeout
-		}
-	}
-	if !f.given("swap-signal") {
-		c.SwapSignal = nfQuit
-	}
-	if !f.given("reload-signal") {
-		c.ReloadSig = nfReload
+	if err := f.system.nfshm(f, c, command); err != nil {
+		return err
 	}
 	for to, value := range map[*string]string{&c.Name: command.Name(), &c.ID: command.ID, &c.Zone: command.Zone(), &c.Type: command.Server} {
 		if *to == "" {
@@ -72,10 +50,6 @@ func (f *flags) preset(c *upgrader.Config) error {
 	if !f.given("name") {
 		c.Server = command.Server
 	}
-	key := command.Key()
-	c.Memory.Spec = shmbridge.Spec{Kind: shmbridge.SysV, Key: key}
-	c.Memory.Made = true
-	c.Memory.Inspect = func(segment []byte) error { return nfshm.Inspect(segment, key) }
 	c.Outsiders, err = outsiders(c, command)
 	return err
 }

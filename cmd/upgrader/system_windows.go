@@ -3,14 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/upgrader/upgrader/listener/dialect"
 	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader"
+	"github.com/upgrader/upgrader/upgrader/nfshm"
 	"github.com/upgrader/upgrader/upgrader/ready"
 	"github.com/upgrader/upgrader/winevents"
 )
@@ -21,12 +21,16 @@ const defaultDialects = "server-starter"
 
 // systemFlags are those of Windows.
 type systemFlags struct {
-	ask string
-	dev bool
+	ask     string
+	late    string
+	confirm time.Duration
+	dev     bool
 }
 
 func (f *systemFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.ask, "ask", "console", "how the server is asked to quit: `console|events`: by CTRL_BREAK, or by the named events NFServer_Kill_PID (in a swap) and NFServer_Stop_PID")
+	set.StringVar(&f.late, "unconfirmed", string(winevents.DeadlineRefuse), "a predecessor that was asked by events and has not confirmed in time: `refuse|proceed|kill`: wait on, start beside it (two writers), end it")
+	set.DurationVar(&f.confirm, "confirm-timeout", 0, "how long it may take to confirm that it has saved (default: --drain-timeout, else 15s)")
 	set.BoolVar(&f.dev, "dev", false, "allow swaps of a section that the page file backs")
 	set.Lookup("strategy").Usage = "`overlap|exclusive`: start the successor beside its predecessor, or after it (default exclusive; overlap with --listen, unless --proxy or --shm is given: there is one socket, and one port, for both)"
 	set.Lookup("shm").Usage = "keep a section that generations share, `SPEC`: section:NAME (the server creates it), section:NAME,size=64M (we do), section:NAME,size=64M,file=PATH (a file backs it)"
@@ -40,53 +44,72 @@ func (*systemFlags) strategy(all *flags) {
 	}
 }
 
-// section takes --shm, which means sections here.
-func (f *systemFlags) section(all *flags, c *upgrader.Config) error {
-	if all.profile != "" {
-		return fmt.Errorf("--profile %s: its servers, and their segments, are Linux's", all.profile)
-	}
+// memory looks at --shm, which means sections here. One without a size is the
+// server's to make.
+func (f *systemFlags) memory(all *flags, m *upgrader.Memory) error {
 	if all.shm == "" {
-		if f.dev {
-			return errors.New("--dev is about a section: give --shm section:NAME")
-		}
 		return nil
 	}
-	text, file, _ := strings.Cut(all.shm, ",file=")
-	spec, err := shmbridge.ParseSpec(text)
-	if err != nil {
-		return fmt.Errorf("--shm: %w", err)
-	}
-	if spec.Kind != shmbridge.Section {
+	if m.Spec.Kind != shmbridge.Section {
 		return fmt.Errorf("--shm %s: on Windows it has to be section:NAME", all.shm)
 	}
-	if file != "" {
-		if file, err = filepath.Abs(file); err != nil {
-			return fmt.Errorf("--shm: %w", err)
-		}
+	m.Dev, m.Made = f.dev, m.Spec.Size == 0 && m.Spec.File == ""
+	return nil
+}
+
+// nfshm presets how its server is asked, by events, and how long for: what
+// becomes of one that does not confirm is the policy's.
+func (f *systemFlags) nfshm(all *flags, c *upgrader.Config, _ nfshm.Command) error {
+	switch {
+	case all.shm == "":
+		return errors.New("--profile nfshm: name the section that the server keeps its objects in: --shm section:NAME")
+	case all.given("ask") && f.ask != "events":
+		return errors.New("--ask " + f.ask + ": --profile nfshm asks by events")
 	}
-	c.Section = &upgrader.Section{Name: spec.Name, Size: spec.Size, File: file, Dev: f.dev}
-	all.shm = ""
-	if all.strategy == "" {
-		all.strategy = string(upgrader.Exclusive)
+	c.Quit = f.events(c)
+	if !all.given("stop-timeout") {
+		c.StopTimeout, c.SwapTimeout = 0, 0
 	}
 	return nil
 }
 
-func (f *systemFlags) parse(c *upgrader.Config) error {
+// events ask as the flags say.
+func (f *systemFlags) events(c *upgrader.Config) upgrader.Quit {
+	times := winevents.Times{Confirm: f.confirm}
+	if f.confirm == 0 {
+		times.Confirm = c.DrainTimeout
+	}
+	if c.RetireDelay != nil {
+		times.Hold = c.RetireDelay()
+	}
+	return upgrader.QuitByEvents(winevents.AskConfig{Times: times, AtDeadline: winevents.Deadline(f.late)})
+}
+
+func (f *systemFlags) parse(all *flags, c *upgrader.Config) error {
+	if f.dev && c.Memory == nil {
+		return errors.New("--dev is about a section: give --shm section:NAME")
+	}
 	type way string
 	ask, err := oneOf("ask", f.ask, way("console"), way("events"))
 	if err != nil {
 		return err
 	}
-	if ask == "events" {
-		times := winevents.Times{Confirm: c.DrainTimeout}
-		if c.RetireDelay != nil {
-			times.Hold = c.RetireDelay()
-		}
-		c.Quit = upgrader.QuitByEvents(times)
+	late, err := oneOf("unconfirmed", f.late, winevents.DeadlineRefuse, winevents.DeadlineProceed, winevents.DeadlineKill)
+	if err != nil {
+		return err
+	}
+	if f.confirm < 0 {
+		return errors.New("--confirm-timeout must not be negative")
+	}
+	switch {
+	case ask == "events":
+		c.Quit = f.events(c)
 		if c.DrainTimeout == 0 && c.StopTimeout == upgrader.Defaults().StopTimeout { // enough for a server that keeps to the protocol
-			c.DrainTimeout = winevents.DefaultConfirm + winevents.DefaultLinger
+			c.DrainTimeout = max(f.confirm, winevents.DefaultConfirm) + winevents.DefaultLinger
 		}
+	case all.profile != "": // which asks by events
+	case late != winevents.DeadlineRefuse || f.confirm != 0:
+		return errors.New("--unconfirmed and --confirm-timeout are about events: give --ask events")
 	}
 	switch c.Ready.Kind {
 	case ready.Listen, ready.Accept:

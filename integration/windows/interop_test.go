@@ -10,6 +10,11 @@ func testInterop(t *testing.T, w *wine) {
 		k.await("--- PASS: TestKernel/real/process")
 		k.await("PASS")
 	})
+	t.Run("Sections", func(t *testing.T) {
+		k := w.start(t, "shmbridge.test.exe", "-test.v", "-test.run=^TestSection", "-test.shuffle=on")
+		k.await("PASS")
+		k.end(0)
+	})
 	for _, asked := range []string{"Go", "C++"} {
 		for _, asking := range []string{"Go", "C++"} {
 			t.Run(asking+" asks "+asked, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +41,9 @@ func testUpgrader(t *testing.T, w *wine) {
 	t.Run("the upgrader is killed", func(t *testing.T) { t.Parallel(); upgraderKilled(t, w) })
 	t.Run("a section outlives a crash", func(t *testing.T) { t.Parallel(); sectionOutlives(t, w) })
 	t.Run("a section that a file backs outlives all", func(t *testing.T) { t.Parallel(); sectionInFile(t, w) })
+	t.Run("memory", func(t *testing.T) { t.Parallel(); testMemory(t, w) })
+	t.Run("profile", func(t *testing.T) { t.Parallel(); testProfile(t, w) })
+	t.Run("clients are refused honestly", func(t *testing.T) { t.Parallel(); refusedHonestly(t, w) })
 	t.Run("services of a file", func(t *testing.T) { t.Parallel(); servicesOfFile(t, w) })
 	t.Run("mistakes", func(t *testing.T) { t.Parallel(); mistakes(t, w) })
 }
@@ -57,8 +61,15 @@ type upgrader struct {
 func (w *wine) upgrade(t *testing.T, flags []string, guest ...string) *upgrader {
 	u := &upgrader{w: w, state: w.path(w.folder(t))}
 	args := append([]string{"--listen", "127.0.0.1:0", "--ask", "events", "--state-dir", u.state, "--stop-timeout", "60s"}, flags...)
-	args = append(args, "--", w.path(filepath.Join(w.dir, "guest.exe")))
-	u.guest = w.start(t, "upgrader.exe", append(args, guest...)...)
+	return w.upgradeTo(t, u, args, w.path(filepath.Join(w.dir, "guest.exe")), guest...)
+}
+
+// upgradeTo is upgrade of a program.
+func (w *wine) upgradeTo(t *testing.T, u *upgrader, args []string, program string, guest ...string) *upgrader {
+	u.guest = w.start(t, "upgrader.exe", append(append(args, "--", program), guest...)...)
+	if !slices.Contains(args, "--listen") {
+		return u
+	}
 	_, u.address, _ = strings.Cut(u.awaitPart("\tclaimed\t"), "tcp://")
 	u.address = strings.TrimRight(u.address, `"}`)
 	return u
@@ -86,6 +97,13 @@ func (u *upgrader) stop() {
 // refused fails the test.
 func (u *upgrader) get(path string) string {
 	u.Helper()
+	said, _, _ := strings.Cut(u.body(path), " ")
+	return said
+}
+
+// body is the whole answer.
+func (u *upgrader) body(path string) string {
+	u.Helper()
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get("http://" + u.address + path)
 	if err != nil {
@@ -97,8 +115,7 @@ func (u *upgrader) get(path string) string {
 	defer r.Body.Close()
 	body := make([]byte, 100)
 	n, _ := r.Body.Read(body)
-	said, _, _ := strings.Cut(string(body[:n]), " ")
-	return said
+	return strings.TrimSpace(string(body[:n]))
 }
 
 // swapsUnderLoad swaps while clients ask: nobody is refused, and nothing fails.
@@ -207,10 +224,15 @@ func (u *upgrader) awaitRefused() {
 }
 
 // found is what a generation found in the shared memory when it started.
-func (u *upgrader) found() (counter, foreign int) {
+func (u *upgrader) found(generation int) (counter, foreign int) {
 	u.Helper()
-	line := u.awaitPart("found ")
-	if _, err := fmt.Sscanf(line, "found %d foreign %d", &counter, &foreign); err != nil {
+	return u.readFound(u.awaitPart(fmt.Sprintf("generation %d found ", generation)))
+}
+
+func (u *upgrader) readFound(line string) (counter, foreign int) {
+	u.Helper()
+	_, text, _ := strings.Cut(line, "found ")
+	if _, err := fmt.Sscanf(text, "%d foreign %d", &counter, &foreign); err != nil {
 		u.Fatalf("%q: %v", line, err)
 	}
 	return counter, foreign
@@ -221,18 +243,18 @@ func (u *upgrader) found() (counter, foreign int) {
 func sectionOutlives(t *testing.T, w *wine) {
 	name := clean(t.Name())
 	u := w.upgrade(t, []string{"--ready", "notify", "--shm", "section:" + name}, "-segment", name)
-	u.awaitAll("\tready\t", "is kept", "found 0 ")
+	u.awaitAll("\tready\t", "is kept", "generation 1 found 0 ")
 	u.do(1, "restart").awaitPart("--dev")
 	_ = u.get("/die")
-	if n, foreign := u.found(); n == 0 || foreign != 0 {
+	if n, foreign := u.found(2); n == 0 || foreign != 0 {
 		t.Errorf("after a crash: found %d, foreign %d", n, foreign)
 	}
 	u.stop()
 
 	u = w.upgrade(t, []string{"--ready", "notify", "--dev", "--shm", "section:" + name + "-dev"}, "-segment", name+"-dev")
-	u.awaitAll("\tready\t", "is kept", "found 0 ")
+	u.awaitAll("\tready\t", "is kept", "generation 1 found 0 ")
 	u.do(0, "restart")
-	if n, foreign := u.found(); n == 0 || foreign != 0 {
+	if n, foreign := u.found(2); n == 0 || foreign != 0 {
 		t.Errorf("after a swap: found %d, foreign %d", n, foreign)
 	}
 	u.stop()
@@ -245,12 +267,12 @@ func sectionInFile(t *testing.T, w *wine) {
 	shm := "section:" + name + ",size=4096,file=" + w.path(filepath.Join(w.folder(t), "memory"))
 	for round := range 2 {
 		u := w.upgrade(t, []string{"--ready", "notify", "--shm", shm}, "-segment", name)
-		lines := u.awaitAll("\tready\t", "found ")
-		if none := strings.HasPrefix(lines[1], "found 0 "); none != (round == 0) {
+		lines := u.awaitAll("\tready\t", "generation 1 found ")
+		if none := strings.Contains(lines[1], "found 0 "); none != (round == 0) {
 			t.Errorf("round %d: %s", round, lines[1])
 		}
 		u.do(0, "restart")
-		if n, foreign := u.found(); n == 0 || foreign != 0 {
+		if n, foreign := u.found(2); n == 0 || foreign != 0 {
 			t.Errorf("round %d, after a swap: found %d, foreign %d", round, n, foreign)
 		}
 		u.kill()
@@ -288,7 +310,9 @@ func mistakes(t *testing.T, w *wine) {
 		"--ready accept":    {"--ready", "accept"},
 		"--ask shouting":    {"--ask", "shouting"},
 		"--user":            {"--umask", "22"},
-		"--profile nfshm":   {"--profile", "nfshm"},
+		"--Server=NAME":     {"--profile", "nfshm", "--shm", "section:x"},
+		"--ask events":      {"--unconfirmed", "kill"},
+		"no file name":      {"--shm", "section:x,size=1M,file="},
 		"--watchdog":        {"--watchdog", "5s"},
 		"--daemon":          {"--daemon"},
 		"--shm memfd":       {"--shm", "memfd:x,size=1M"},

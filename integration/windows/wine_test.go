@@ -2,8 +2,10 @@ package windows
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -35,7 +37,11 @@ func newWine(t *testing.T) *wine {
 			t.Skipf("%s is not installed", tool)
 		}
 	}
-	w := &wine{dir: t.TempDir()}
+	w := &wine{dir: os.Getenv("UPGRADER_TEST_WINE_DIR")} // where a prefix is kept for the next run, which takes long to make
+	kept := w.dir != ""
+	if !kept {
+		w.dir = t.TempDir()
+	}
 	script := func(ctx context.Context, what string) {
 		cmd := exec.CommandContext(ctx, "testdata/wine.sh", what, w.dir)
 		cmd.WaitDelay = time.Second // its server may keep our pipe
@@ -43,7 +49,9 @@ func newWine(t *testing.T) *wine {
 			t.Fatalf("wine.sh %s: %v\n%s", what, err, out)
 		}
 	}
-	t.Cleanup(func() { script(context.Background(), "stop") }) // before the directory goes
+	if !kept {
+		t.Cleanup(func() { script(context.Background(), "stop") }) // before the directory goes
+	}
 	script(t.Context(), "start")
 	build := func(name string, args ...string) {
 		cmd := exec.CommandContext(t.Context(), name, args...)
@@ -53,9 +61,29 @@ func newWine(t *testing.T) *wine {
 		}
 	}
 	build("go", "build", "-o", w.dir, "../../cmd/upgrader", "./testdata/guest", "./testdata/asked", "./testdata/asking", "./testdata/holding", "./testdata/web")
-	build("go", "test", "-c", "-o", filepath.Join(w.dir, "winevents.test.exe"), "../../winevents")
+	for _, of := range []string{"winevents", "shmbridge"} {
+		build("go", "test", "-c", "-o", filepath.Join(w.dir, of+".test.exe"), "../../"+of)
+	}
 	build(compiler, "-std=c++17", "-O2", "-Wall", "-static", "-o", filepath.Join(w.dir, "peer.exe"), "testdata/peer.cpp", "-lws2_32")
+	w.release(t, "second.exe", "first release    ", "second release   ")
+	w.release(t, "scribbler.exe", "first release    ", "scribbling one   ")
+	w.release(t, "schema1.exe", "upgrader-schema:0;", "upgrader-schema:1;")
+	w.release(t, "schema2.exe", "upgrader-schema:0;", "upgrader-schema:2;")
 	return w
+}
+
+// release makes another release of the guest: a text in it is replaced.
+func (w *wine) release(t *testing.T, program, text, by string) {
+	first, err := os.ReadFile(filepath.Join(w.dir, "guest.exe"))
+	if err == nil && (len(text) != len(by) || !bytes.Contains(first, []byte(text))) {
+		err = fmt.Errorf("%q is not in the guest", text)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, program), bytes.ReplaceAll(first, []byte(text), []byte(by)), 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // path is a path of ours as the programs see it.
@@ -82,9 +110,20 @@ type guest struct {
 }
 
 func (w *wine) start(t *testing.T, program string, args ...string) *guest {
-	g := &guest{T: t, what: program, cmd: w.command(t, program, args...), lines: make(chan string, 100000), ended: make(chan error, 1)}
+	return w.startIn(t, w.dir, program, args...)
+}
+
+// startIn starts a program in a working directory.
+func (w *wine) startIn(t *testing.T, dir, program string, args ...string) *guest {
+	cmd := w.command(t, program, args...)
 	r, stdout := io.Pipe()
-	g.cmd.Stdout, g.cmd.Stderr = stdout, stdout
+	cmd.Stdout, cmd.Stderr, cmd.Dir = stdout, stdout, dir
+	return follow(t, program, cmd, r, stdout)
+}
+
+// follow starts a command and reads what it says.
+func follow(t *testing.T, program string, cmd *exec.Cmd, r io.Reader, stdout io.Closer) *guest {
+	g := &guest{T: t, what: program, cmd: cmd, lines: make(chan string, 100000), ended: make(chan error, 1)}
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -173,9 +173,12 @@ func makeJob(called string) (*job, error) {
 	return j, nil
 }
 
-// take puts a suspended process into the job and lets it run; it ends one that cannot.
-func (j *job) take(p *windows.ProcessInformation) error {
+// take puts a suspended process into the job and, after before has seen it, lets it run; it ends one that cannot.
+func (j *job) take(p *windows.ProcessInformation, before func(pid int) error) error {
 	err := os.NewSyscallError("AssignProcessToJobObject", windows.AssignProcessToJobObject(j.handle, p.Process))
+	if err == nil && before != nil {
+		err = before(int(p.ProcessId))
+	}
 	if err == nil {
 		_, err = windows.ResumeThread(p.Thread)
 		err = os.NewSyscallError("ResumeThread", err)

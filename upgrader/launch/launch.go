@@ -88,6 +88,9 @@ type Order struct {
 	// Handles are inherited under their own numbers; only Windows has such. They are inheritable, and lent until
 	// Exec returns.
 	Handles []uintptr
+	// Suspended, when not nil, is called when the command has a process, before that runs; its error ends it. Only
+	// Windows has such a moment.
+	Suspended func(pid int) error
 
 	// DieWithParent has the command killed when this process ends, however it ends.
 	DieWithParent bool

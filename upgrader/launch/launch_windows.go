@@ -39,7 +39,7 @@ func start(o Order) (*Child, error) {
 	}
 	created, err := create(&o)
 	if err == nil {
-		err = job.take(created)
+		err = job.take(created, o.Suspended)
 	}
 	if err != nil {
 		_ = job.close() // nobody runs in it

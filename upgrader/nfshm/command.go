@@ -41,7 +41,7 @@ func Parse(args []string) (Command, error) {
 		return c, err
 	case c.Server == "" || c.ID == "":
 		return c, fmt.Errorf("nfshm: the command needs --Server=NAME and --ID=WORLD.ZONE.TYPE.INSTANCE: they name the segment and the pid file")
-	case strings.ContainsAny(c.Server, "/\x00"):
+	case strings.ContainsAny(c.Server, "/\\\x00"):
 		return c, fmt.Errorf("nfshm: --Server=%q: it is part of a file's name", c.Server)
 	case c.Server == "AllMoreServer":
 		return c, fmt.Errorf("nfshm: --Server=AllMoreServer runs several servers in one process, which cannot be swapped one by one: start each with its own upgrader")

@@ -172,9 +172,6 @@ func (id Identity) Wait(ctx context.Context) error {
 // Children are not listed: orphans do not land with us here.
 func Children() ([]Identity, error) { return nil, unsupported("list children") }
 
-// All are the running processes.
-func All() ([]Identity, error) { return nil, unsupported("list processes") }
-
 // Sockets are not told by this system.
 func (id Identity) Sockets() (map[uint64]struct{}, error) { return nil, unsupported("list sockets") }
 

@@ -25,13 +25,15 @@ server() {
 case $1 in
 start)
     mkdir -p "$WINEPREFIX"
-    wineboot -i
-    server -w
+    if [ ! -e "$WINEPREFIX/system.reg" ]; then # else it was kept
+        wineboot -i
+        server -w
+    fi
     if [ ! -e "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
         x86_64-w64-mingw32-gcc -shared -o "$dir/bcryptprimitives.dll" "$here/bcryptprimitives.c" -ladvapi32
         cp "$dir/bcryptprimitives.dll" "$WINEPREFIX/drive_c/windows/system32/"
     fi
-    server -p
+    server -p || [ $? = 2 ] # it runs already
     ;;
 stop)
     server -k || :

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"time"
@@ -23,13 +24,20 @@ func main() {
 	fail := flag.String("fail", "", "a file: as long as it exists, do not start")
 	linger := flag.Duration("linger", -1, "how long to stay after the confirmation")
 	deaf := flag.Bool("deaf", false, "do not notice being asked")
-	name := flag.String("segment", "", "shared memory to count in")
+	name := flag.String("segment", "", "shared memory to count in, opened by its name")
+	joined := flag.Bool("attach", false, "shared memory to count in, as the environment has it, under the lease of the bridge page")
+	var nf loader
+	nf.register()
 	flag.Parse()
 	if _, err := os.Stat(*fail); *fail != "" && err == nil {
 		fmt.Fprintln(os.Stderr, "told to fail")
 		os.Exit(3)
 	}
-	if err := run(*own, *name, *linger, *deaf); err != nil {
+	if err := nf.start(); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+	if err := run(*own, memories{name: *name, attach: *joined}, *linger, *deaf); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
@@ -40,15 +48,16 @@ type server struct {
 	listener windows.Handle
 	clients  sync.WaitGroup
 	quit     chan struct{}
+	counted  chan struct{} // closed when nobody counts any more
 	stopped  chan struct{} // closed when nobody is accepted any more and all are answered
 }
 
-func run(own, name string, linger time.Duration, deaf bool) error {
+func run(own string, m memories, linger time.Duration, deaf bool) error {
 	h, err := socket(own)
 	if err != nil {
 		return err
 	}
-	s := &server{winsock: newWinsock(), listener: h, quit: make(chan struct{}), stopped: make(chan struct{})}
+	s := &server{winsock: newWinsock(), listener: h, quit: make(chan struct{}), counted: make(chan struct{}), stopped: make(chan struct{})}
 	if err := s.blocking(h, false); err != nil {
 		return err
 	}
@@ -58,14 +67,11 @@ func run(own, name string, linger time.Duration, deaf bool) error {
 		}
 		s.serve()
 	}
-	if name != "" {
-		memory, err := segment.Open(name, true)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(os.Stderr, "found", memory.Counter(), "foreign", memory.Foreign())
-		memory.Begin()
-		go s.count(memory)
+	if err := m.open(); err != nil {
+		return err
+	}
+	if m.segment != nil {
+		go s.count(m.segment)
 	}
 	asked, err := winevents.NewAsked(winevents.AskedConfig{
 		Times: winevents.Times{Linger: linger},
@@ -78,21 +84,39 @@ func run(own, name string, linger time.Duration, deaf bool) error {
 				return ctx.Err()
 			}
 		},
+		Save: func(context.Context, winevents.Stopping) error { return m.save(s.counted) },
 	})
 	if err != nil {
 		return err
 	}
 	defer asked.Close()
 	go s.serve()
+	go s.interrupted(m)
 	if err := winevents.SayReady(); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "serving", os.Getenv("UPGRADER_GENERATION"))
+	fmt.Fprintln(os.Stderr, "serving", os.Getenv("UPGRADER_GENERATION"), release)
 	return asked.Run(context.Background())
+}
+
+// interrupted ends the process in order when the console tells it to.
+func (s *server) interrupted(m memories) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, os.Interrupt)
+	<-told
+	fmt.Fprintln(os.Stderr, "generation", os.Getenv("UPGRADER_GENERATION"), "was told by the console")
+	close(s.quit)
+	<-s.stopped
+	if err := m.save(s.counted); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // count counts until it shall quit.
 func (s *server) count(memory *segment.Segment) {
+	defer close(s.counted)
 	for {
 		select {
 		case <-s.quit:
@@ -138,7 +162,7 @@ func (s *server) answer(c windows.Handle) {
 		}
 		request.Write(buffer[:n])
 	}
-	body := fmt.Sprintf("gen=%s pid=%d\n", os.Getenv("UPGRADER_GENERATION"), os.Getpid())
+	body := fmt.Sprintf("gen=%s pid=%d %s\n", os.Getenv("UPGRADER_GENERATION"), os.Getpid(), release)
 	if strings.HasPrefix(request.String(), "GET /die ") {
 		os.Exit(7)
 	}

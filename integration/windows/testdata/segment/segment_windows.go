@@ -59,6 +59,23 @@ func Open(name string, create bool) (*Segment, error) {
 	return s, nil
 }
 
+// On is the one that lies in these bytes.
+func On(b []byte) (*Segment, error) {
+	if len(b) < words*8 {
+		return nil, ErrLost
+	}
+	s := &Segment{words: (*[words]uint64)(unsafe.Pointer(&b[0]))}
+	s.words[wordMagic] = magic
+	return s, nil
+}
+
+// Scribble makes it something that nobody has written.
+func (s *Segment) Scribble() {
+	for i := range s.words {
+		s.words[i] = 0xdeadbeef
+	}
+}
+
 // SavedBy says whether that process has saved.
 func (s *Segment) SavedBy(pid int) error {
 	switch {
