@@ -2,6 +2,7 @@ package upgrader
 
 import (
 	"github.com/upgrader/upgrader/listener/intercept"
+	"github.com/upgrader/upgrader/shmbridge"
 	"github.com/upgrader/upgrader/upgrader/launch"
 )
 
@@ -20,4 +21,13 @@ func (s *Service) filter(pid int, takes bool, numbers []int) (f launch.Filter, l
 	}
 	f.Program, f.Flags = intercept.Filter(o)
 	return f, learns
+}
+
+// reach says by which calls a server would reach the segment, whose
+// descriptors it gets at these numbers.
+func (m *memory) reach(numbers []int) intercept.Reach {
+	if m.segment.Spec().Kind == shmbridge.SysV { // the page alone is a descriptor
+		return intercept.Reach{SystemV: true, Numbers: numbers}
+	}
+	return intercept.Reach{Mapped: true, Numbers: numbers, WritesToo: true}
 }

@@ -163,12 +163,3 @@ func (s *Service) tooEarly(g *generation) bool {
 	g.early = g.passage.closed()
 	return g.early
 }
-
-// reach says by which calls a server would reach the segment, whose
-// descriptors it gets at these numbers.
-func (m *memory) reach(numbers []int) intercept.Reach {
-	if m.segment.Spec().Kind == shmbridge.SysV { // the page alone is a descriptor
-		return intercept.Reach{SystemV: true, Numbers: numbers}
-	}
-	return intercept.Reach{Mapped: true, Numbers: numbers, WritesToo: true}
-}

@@ -70,14 +70,6 @@ func (s *screen) keys(leave context.CancelFunc) {
 	}
 }
 
-// redraw asks for the board to be shown again.
-func (s *screen) redraw() {
-	select {
-	case s.again <- struct{}{}:
-	default: // asked already
-	}
-}
-
 // Happened has nothing to draw: Show comes soon.
 func (s *screen) Happened(control.Event) error { return nil }
 

@@ -76,3 +76,11 @@ func (s *screen) signals(ctx context.Context, leave context.CancelFunc) <-chan s
 	}()
 	return done
 }
+
+// redraw asks for the board to be shown again.
+func (s *screen) redraw() {
+	select {
+	case s.again <- struct{}{}:
+	default: // asked already
+	}
+}
