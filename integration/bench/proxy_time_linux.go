@@ -9,6 +9,10 @@ import (
 
 // spending takes a rate, and the processor time in seconds that s itself spent on one of what is counted.
 func spending(s *server, family bool, take func() (float64, error)) (rate, each float64, err error) {
+	if s.command == nil { // what is asked without a proxy: nobody stands between
+		rate, err = take()
+		return rate, 0, err
+	}
 	pids := processesOf(s.command.Process.Pid, family)
 	before, err := processorTime(pids)
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 // between lands with us, as a subreaper, and is found by the looks that follow.
 func (m *Members) killLonely(ctx context.Context) {
 	leader := m.Leader()
-	if !m.descends {
+	if !m.descends || ctx.Err() != nil {
 		return
 	}
 	if ours, known := children(os.Getpid()); !known || len(ours) != 1 || ours[0] != leader.Pid {
