@@ -123,6 +123,11 @@ func (s *Service) setCurrent(r *recipe) {
 	if r == nil {
 		return
 	}
+	s.keep(r)
+}
+
+// keep makes sure that r can run again, or tells why it cannot.
+func (s *Service) keep(r *recipe) {
 	if err := r.keep(s.scripts()); err != nil {
 		s.note(nil, "the command could not run again if its file were replaced", err)
 	}

@@ -273,6 +273,7 @@ func (s *Service) becameReady(g *generation) {
 	g.ready = time.Now()
 	g.exe = process.Exe{} // a script may have become its program: it is looked at again
 	g.proven()
+	s.keep(g.recipe) // once it is told that g is ready, its file may be replaced
 	s.observe(Event{What: EventReady, Generation: g.number, Pid: g.pid(), Took: g.ready.Sub(g.started)})
 	s.taken(g)
 	s.watchIt(g)

@@ -115,11 +115,11 @@ func scribbled(t *testing.T, w *wine, m remembering) {
 	m.deploy("scribbler.exe")
 	m.do(1, "restart").awaitPart("the memory was restored to snapshot 1")
 	m.left(1, 3)
-	m.answers("gen=3", "release=first")
+	m.answers("gen=3", "first release")
 	m.deploy("second.exe")
 	m.do(0, "restart")
 	m.left(3, 4)
-	m.answers("gen=4", "release=second")
+	m.answers("gen=4", "second release")
 	m.stop()
 }
 
@@ -168,7 +168,7 @@ func validated(t *testing.T, w *wine) {
 		t.Fatal(err)
 	}
 	m.do(1, "restart").awaitPart("unsound memory")
-	m.answers("gen=4", "release=first")
+	m.answers("gen=4", "first release")
 	m.stop()
 }
 
@@ -198,7 +198,7 @@ func otherSchema(t *testing.T, w *wine) {
 	m.awaitPart("attached saved")
 	m.deploy("schema2.exe")
 	m.do(1, "restart").awaitPart("schema")
-	m.answers("gen=2", "release=first")
+	m.answers("gen=2", "first release")
 	m.stop()
 }
 
