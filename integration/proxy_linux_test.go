@@ -99,6 +99,16 @@ func (k *talkers) awaitAll(generation int) {
 	})
 }
 
+// firstFailure is nil as long as all sessions live.
+func (k *talkers) firstFailure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.failed) > 0 {
+		return k.failed[0]
+	}
+	return nil
+}
+
 func (k *talkers) end() []error {
 	select {
 	case <-k.stop:
@@ -155,6 +165,9 @@ func TestProxySessions(t *testing.T) {
 			k.awaitAll(1)
 			for range swaps {
 				u.swap()
+				if err := k.firstFailure(); err != nil {
+					t.Fatal(err) // the log ends with this swap
+				}
 			}
 			k.awaitAll(swaps + 1)
 			p := u.status().Proxies[0]

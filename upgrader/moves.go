@@ -23,6 +23,7 @@ func (s *Service) serveProxies(g *generation) {
 	for _, p := range s.proxies.all {
 		before := p.proxy.Stats()
 		p.proxy.Serve(p.backend(g))
+		p.proxy.Left(func(generation int) bool { return s.generations[generation] == nil }) // whose connections end, if the proxy has not heard of it yet
 		p.proxy.Resume()
 		if before.Parked == 0 {
 			continue
@@ -99,7 +100,7 @@ func (s *Service) drainProxies(ctx context.Context, g *generation) {
 // lingers, once they have heard what it said.
 func (s *Service) leaveLingering(g *generation) {
 	for _, p := range s.proxies.all {
-		p.proxy.Left(g.number)
+		p.proxy.Left(func(generation int) bool { return generation == g.number })
 	}
 }
 

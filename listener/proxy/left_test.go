@@ -53,7 +53,7 @@ func TestServerThatLingers(t *testing.T) {
 			heard := make(chan string, 1)
 			go func() { heard <- hearOne(speaks) }()
 			<-told
-			p.Left(1)
+			p.Left(func(generation int) bool { return generation == 1 })
 			await(t, "they have left", func() bool { n := p.Stats(); return n.Parked == 2 && n.Sessions == 2 })
 			if got := <-heard; got != said {
 				t.Errorf("the last words have %d bytes, want %d", len(got), len(said))

@@ -38,6 +38,7 @@ type leg struct {
 	side       uint8
 	bytes      counter // sent on it
 	settled    flag    // was quiet, and nothing was sent since
+	left       bool    // under the session's mu: see Proxy.Left
 }
 
 // counter and flag are plain words with the methods of those that goroutines share.
@@ -104,7 +105,7 @@ func (s *session) pauseLocked() { s.interruptLocked() }
 func (s *session) startUpLocked() { s.interruptLocked() }
 
 func (s *session) wantPauseLocked() bool {
-	return s.held || s.op != nil || s.trying || s.leg == nil || s.next != nil
+	return s.held || s.op != nil || s.trying || s.leg == nil || s.leg.left || s.next != nil
 }
 
 // flowingLocked is true while bytes of either direction are with us.
