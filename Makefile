@@ -51,7 +51,7 @@ fuzz:
 # Whole binaries under load: without the race detector, which would be what is
 # measured; INTEGRATION_RACE=1 puts it into the binaries under test.
 integration:
-	$(RUN_TESTS) --packages=./integration -- -shuffle=on -timeout=35m
+	$(RUN_TESTS) --packages=./integration -- -shuffle=on -timeout=45m
 
 bench:
 	$(GO) run ./integration/bench -out docs/bench.md
