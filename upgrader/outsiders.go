@@ -171,19 +171,29 @@ func (s *Service) endOutsider(ctx context.Context, id process.Identity) error {
 	return fmt.Errorf("pid %d was started by somebody else, and cannot be ended: %w", id.Pid, err)
 }
 
-// outsiderTime is how long an outsider is given to confirm that it has saved, whatever the policy for predecessors:
-// it writes beside ours meanwhile. One that is asked while it starts may never hear of it.
-const outsiderTime = 15 * time.Second
+// How often, and how long each time, an outsider is asked to confirm that it has saved, whatever the policy for
+// predecessors: it writes beside ours meanwhile. One that is asked while it starts may never hear of it.
+const (
+	outsiderAsked = 5
+	outsiderTime  = 3 * time.Second
+)
 
 // askOutsider asks one to quit in the service's way. One that has confirmed is
 // waited for where nobody but itself holds its memory.
 func (s *Service) askOutsider(ctx context.Context, id process.Identity) error {
-	soon, cancel := context.WithTimeout(ctx, outsiderTime)
-	defer cancel()
-	answer, err := s.config.Quit.Ask(soon, id, QuitSwap)
-	if soon.Err() != nil && ctx.Err() == nil {
-		return nil // it is killed
+	for range outsiderAsked {
+		soon, cancel := context.WithTimeout(ctx, outsiderTime)
+		answer, err := s.config.Quit.Ask(soon, id, QuitSwap)
+		late := soon.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !late {
+			return s.outsiderAnswered(ctx, id, answer, err)
+		}
 	}
+	return nil // it is killed
+}
+
+func (s *Service) outsiderAnswered(ctx context.Context, id process.Identity, answer Answer, err error) error {
 	if err != nil || answer != AnswerConfirmed {
 		return err
 	}
