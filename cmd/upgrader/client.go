@@ -195,19 +195,24 @@ func swapping(use, short, do string, steps *canary) *cobra.Command {
 			case err != nil:
 				return &exit{2, err}
 			}
-			code := 0
-			for _, r := range results {
-				n, err := verdict(out, r, o.NoWait, asJSON, several)
-				if err != nil {
-					return err
-				}
-				code = max(code, n)
-			}
-			if code != 0 {
-				return &exit{code, nil}
-			}
-			return nil
+			return verdicts(out, results, o.NoWait, asJSON, several)
 		})
+}
+
+// verdicts prints those of all services, and ends with the worst.
+func verdicts(out io.Writer, results []control.Result, noWait, asJSON, several bool) error {
+	code := 0
+	for _, r := range results {
+		n, err := verdict(out, r, noWait, asJSON, several)
+		if err != nil {
+			return err
+		}
+		code = max(code, n)
+	}
+	if code != 0 {
+		return &exit{code, nil}
+	}
+	return nil
 }
 
 func newSelfUpgrade() *cobra.Command {
@@ -219,18 +224,7 @@ func newSelfUpgrade() *cobra.Command {
 			if err != nil {
 				return &exit{2, err}
 			}
-			code := 0
-			for _, r := range results {
-				n, err := verdict(out, r, false, asJSON, several)
-				if err != nil {
-					return err
-				}
-				code = max(code, n)
-			}
-			if code != 0 {
-				return &exit{code, nil}
-			}
-			return nil
+			return verdicts(out, results, false, asJSON, several)
 		})
 }
 
