@@ -96,9 +96,11 @@ func (p *Proxy) releaseLocked() {
 	p.held = false
 	for _, s := range p.sessions {
 		s.mu.Lock()
-		s.held = false
-		s.startUpLocked()
-		s.interruptLocked()
+		if s.held || s.op == nil { // else ask told it, and again would end a dial that it made of that
+			s.held = false
+			s.startUpLocked()
+			s.interruptLocked()
+		}
 		s.mu.Unlock()
 	}
 }
@@ -132,7 +134,8 @@ func (p *Proxy) Move(ctx context.Context, b Backend, settle Settle) (Outcome, er
 	return p.await(ctx, op)
 }
 
-// ask gives op to the sessions that it concerns. Preconditions: p.mu is held; op has one answer pending.
+// ask gives op to the sessions that it concerns, and one that takes them somewhere ends their hold.
+// Preconditions: p.mu is held; op has one answer pending.
 func (p *Proxy) ask(op *operation, concerns func(*session) bool) {
 	for _, s := range p.sessions {
 		s.mu.Lock()
@@ -140,6 +143,7 @@ func (p *Proxy) ask(op *operation, concerns func(*session) bool) {
 		if !s.ended && s.ready && concerns(s) {
 			op.expect()
 			s.op = op
+			s.held = s.held && op.to == nil
 			s.pauseLocked()
 		}
 		s.mu.Unlock()

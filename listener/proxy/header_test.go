@@ -96,7 +96,7 @@ func TestHeaderOverSwaps(t *testing.T) {
 	const clients, swaps = 5, 10
 	for _, policy := range []Policy{PolicyDrain, PolicyResume} {
 		t.Run(policy.String(), func(t *testing.T) {
-			got := make(chan [2]string, clients)
+			got := make(chan [2]string, clients*swaps) // one too many is met below, and holds up nobody
 			p := started(t, Config{Policy: policy, HeaderOut: true})
 			server := newServer(t, 1, introduced(got))
 			p.Serve(server.backend())
