@@ -13,6 +13,7 @@ packages=(
   uwsgi-core uwsgi-plugin-python3
   postgresql mariadb-server                     # databases
   libserver-starter-perl                        # the peer whose options we take
+  tini dumb-init                                # peers of the benchmark
   docker.io                                     # the engine is started by its tests
   iproute2 procps
   gcc g++ libc6-dev                             # cgo (race detector)
@@ -28,10 +29,12 @@ missing() {
   done
 }
 
+# Server::Starter's own test suite comes with the package's source.
+suite=$(dirname "$0")/../.tools/server-starter
 mapfile -t wanted < <(missing)
-[ ${#wanted[@]} -eq 0 ] && exit 0
+[ ${#wanted[@]} -eq 0 ] && [ -d "$suite/t" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "setup: not installed, their tests skip: ${wanted[*]}"
+  echo "setup: not installed, their tests skip: ${wanted[*]} $([ -d "$suite/t" ] || echo "(the tests of Server::Starter)")"
   exit 0
 fi
 
@@ -63,6 +66,7 @@ apt() {
   apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@" >>"$log" 2>&1
 }
 for try in 1 2 3; do
+  [ ${#wanted[@]} -eq 0 ] && break
   apt update
   apt install -y --no-install-recommends "${wanted[@]}" && break
   # One package that cannot be had must not cost the others.
@@ -76,6 +80,31 @@ mapfile -t wanted < <(missing)
 if [ ${#wanted[@]} -ne 0 ]; then
   tail -n 20 "$log" >&2
   echo "setup: not installed, their tests skip: ${wanted[*]}"
+fi
+
+# It is asked for where the package itself comes from, with lists of its own.
+get_suite() {
+  local dir=$1 version url place
+  version=$(dpkg-query -W -f '${Version}' libserver-starter-perl) || return
+  read -r url place < <(apt-cache policy libserver-starter-perl | awk '$1 ~ /^[0-9]+$/ && $2 ~ /:/ { print $2, $3; exit }')
+  [ -n "$place" ] || return
+  mkdir -p "$dir/parts" "$dir/lists/partial" "$suite" || return
+  echo "deb-src $url ${place%%/*} ${place#*/}" >"$dir/sources.list"
+  local own=(-o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts="$dir/parts" -o Dir::State::Lists="$dir/lists")
+  apt "${own[@]}" update && (cd "$dir" && apt "${own[@]}" -o APT::Sandbox::User=root source --tar-only --download-only "libserver-starter-perl=$version") &&
+    tar -xf "$dir"/*.orig.tar.* -C "$suite" --strip-components=1 --no-same-owner
+}
+if [ ! -d "$suite/t" ]; then
+  scratch=$(mktemp -d)
+  for try in 1 2 3; do
+    get_suite "$scratch" && break
+    sleep $((try * 5))
+  done
+  rm -rf "$scratch"
+  if [ ! -d "$suite/t" ]; then
+    tail -n 20 "$log" >&2
+    echo "setup: the source of libserver-starter-perl cannot be had, its tests skip"
+  fi
 fi
 rm -f "$log"
 exit 0

@@ -22,9 +22,11 @@ const (
 	inetDiagBytecodeLE = 3
 
 	stateEstablished = 1
+	stateSynReceived = 3
 	stateClose       = 7 // an unconnected socket of udp has this
 	stateCloseWait   = 8
 	stateListen      = 10
+	stateHalfOpen    = 12 // a handshake under way, in a mask only: such a one is told of as stateSynReceived
 	anyState         = 0xffffffff
 	anyCookie        = 0xffffffff
 )
@@ -37,6 +39,8 @@ type diagSocket struct {
 	scope    uint32
 	cookie   uint64
 	inode    uint64
+	resent   uint8  // how often the kernel has repeated what waits for an answer
+	expires  uint32 // ms until it does next
 	unread   uint32 // bytes received and not read (listening: connections waiting)
 	hasInfo  bool
 	sent     uint64 // bytes
@@ -119,12 +123,14 @@ func portFilter(port uint16) []byte {
 func parseInet(msg []byte) diagSocket {
 	ne := binary.NativeEndian
 	s := diagSocket{
-		state:  msg[1],
-		peer:   binary.BigEndian.Uint16(msg[6:]),
-		scope:  ne.Uint32(msg[40:]),
-		cookie: uint64(ne.Uint32(msg[44:])) | uint64(ne.Uint32(msg[48:]))<<32,
-		unread: ne.Uint32(msg[56:]),
-		inode:  uint64(ne.Uint32(msg[68:])),
+		state:   msg[1],
+		peer:    binary.BigEndian.Uint16(msg[6:]),
+		scope:   ne.Uint32(msg[40:]),
+		cookie:  uint64(ne.Uint32(msg[44:])) | uint64(ne.Uint32(msg[48:]))<<32,
+		resent:  msg[3],
+		expires: ne.Uint32(msg[52:]),
+		unread:  ne.Uint32(msg[56:]),
+		inode:   uint64(ne.Uint32(msg[68:])),
 	}
 	port := binary.BigEndian.Uint16(msg[4:])
 	if msg[0] == unix.AF_INET {

@@ -346,6 +346,47 @@ func TestSettleSeesWhatIsInFlight(t *testing.T) {
 	}
 }
 
+// A client whose handshake is under way comes to the lane that its first packet went to. A deferred accept keeps it so.
+func TestSettleWaitsForHandshakes(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, Config{})
+	c := claim(t, s, "tcp4://127.0.0.1:0")
+	f, err := lane(t, s, c, 1).Dup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.SetsockoptInt(int(f.Fd()), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 10); err != nil {
+		t.Fatal(err)
+	}
+	client, err := net.Dial("tcp", c.Dial())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if r, err := s.Settle(t.Context(), 1, SettleOptions{Quiet: time.Millisecond, Max: 30 * time.Millisecond, Inodes: ownInodes}); err != nil || r.Quiet || r.Busy != 1 || r.Queued != 0 {
+		t.Errorf("in a handshake: %+v, %v", r, err)
+	}
+	if r, err := s.Settle(t.Context(), 1, SettleOptions{Quiet: 20 * time.Millisecond, Inodes: ownInodes}); err != nil || !r.Quiet {
+		t.Errorf("a handshake was waited for without end: %+v, %v", r, err)
+	}
+	for _, c := range []struct {
+		d    diagSocket
+		age  time.Duration
+		want bool
+	}{
+		{diagSocket{expires: 950}, 0, true},
+		{diagSocket{expires: 950}, 50 * time.Millisecond, true},
+		{diagSocket{expires: 950}, 70 * time.Millisecond, false}, // it began after the settling
+		{diagSocket{expires: 950, resent: 1}, 0, false},
+		{diagSocket{expires: 1980}, 500 * time.Millisecond, false},
+	} {
+		if got := c.d.handshake(c.age); got != c.want {
+			t.Errorf("%+v, older than %v: %t", c.d, c.age, got)
+		}
+	}
+}
+
 func TestPathIsPutBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -15,6 +15,10 @@ const (
 	// freshFor is how long a client that connected and has sent nothing is expected to send something. Browsers keep
 	// connections in reserve: such a one must not hold a swap up.
 	freshFor = time.Second
+	// synTimeout is after how long the kernel repeats its half of a handshake: TCP_TIMEOUT_INIT.
+	synTimeout = time.Second
+	// tick is no shorter than the kernel's, by which it measures.
+	tick = 10 * time.Millisecond
 )
 
 func (s *system) settle(ctx context.Context, gen int, o SettleOptions) (Settled, error) {
@@ -29,7 +33,7 @@ func (s *system) settle(ctx context.Context, gen int, o SettleOptions) (Settled,
 		var r Settled
 		var err error
 		if r.Queued, err = s.queued(gen); err == nil && o.Inodes != nil {
-			r.Busy, err = s.inFlight(gen, o.Inodes)
+			r.Busy, err = s.inFlight(gen, o.Inodes, before.Sub(start))
 		}
 		now := time.Now()
 		r.Waited = now.Sub(start)
@@ -95,8 +99,9 @@ func (s *system) queued(gen int) (int, error) {
 	return n, nil
 }
 
-// inFlight counts connections of gen's lanes, among the inodes, with a request under way.
-func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error)) (int, error) {
+// inFlight counts connections of gen's lanes, among the inodes, with a request under way, and handshakes that are older than
+// age: a client that is far away, or was not on the processor, comes to the lane that its first packet went to.
+func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error), age time.Duration) (int, error) {
 	var tcp []endpoint
 	byUnix := false
 	s.lock()
@@ -119,13 +124,19 @@ func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error)) (
 		return 0, nil
 	}
 	var busy []uint64
+	n := 0
 	for _, at := range tcp {
-		sockets, err := diagInet(at, 1<<stateEstablished|1<<stateCloseWait, true)
+		sockets, err := diagInet(at, 1<<stateEstablished|1<<stateCloseWait|1<<stateSynReceived|1<<stateHalfOpen, true)
 		if err != nil {
 			return 0, err
 		}
 		for _, d := range sockets {
-			if d.inode != 0 && d.busy() {
+			switch {
+			case d.state == stateSynReceived:
+				if d.handshake(age) {
+					n++
+				}
+			case d.inode != 0 && d.busy():
 				busy = append(busy, d.inode)
 			}
 		}
@@ -141,19 +152,24 @@ func (s *system) inFlight(gen int, inodes func() (map[uint64]struct{}, error)) (
 		}
 	}
 	if len(busy) == 0 { // then it does not matter whose they are
-		return 0, nil
+		return n, nil
 	}
 	held, err := inodes()
 	if err != nil {
 		return 0, err
 	}
-	n := 0
 	for _, inode := range busy {
 		if _, ok := held[inode]; ok {
 			n++
 		}
 	}
 	return n, nil
+}
+
+// handshake tells whether d is a handshake that began before age. The kernel does not tell when, but when it will repeat its half; one
+// whose client has not answered by then is not waited for.
+func (d diagSocket) handshake(age time.Duration) bool {
+	return d.resent == 0 && synTimeout-time.Duration(d.expires)*time.Millisecond >= age-tick
 }
 
 // busy tells whether a request seems to be under way on a connection of tcp: received but not read, or the last thing that
