@@ -389,38 +389,57 @@ func (s *Service) ofOthers(g *generation, id process.Identity) bool {
 	return false
 }
 
+// daemonLooks bounds how often daemon looks again because those that it saw ended meanwhile.
+const daemonLooks = 32
+
 // daemon finds the process that stands for g after its first one exited with
 // success: the one that the pid file names, else the oldest whose parent is no
 // member, as long as a process of g holds one of its lanes or may still bind.
 func (s *Service) daemon(g *generation) (process.Identity, bool) {
-	members, err := g.members.List()
-	if err != nil || len(members) == 0 {
-		return process.Identity{}, false
-	}
-	if path := s.config.ForkingPidFile; path != "" {
-		if pid, err := readPid(path); err == nil {
-			for _, m := range members {
-				if m.Pid == pid {
-					return m, true
+	for range daemonLooks {
+		members, err := g.members.List()
+		if err != nil {
+			return process.Identity{}, false
+		}
+		if len(members) == 0 {
+			if empty, err := g.members.Empty(); empty || err != nil {
+				return process.Identity{}, false
+			}
+			continue
+		}
+		if path := s.config.ForkingPidFile; path != "" {
+			if pid, err := readPid(path); err == nil {
+				for _, m := range members {
+					if m.Pid == pid {
+						return m, true
+					}
 				}
 			}
 		}
+		bound := !s.intercepts || len(g.listens) > 0 // else it may still bind
+		if s.config.ForkingPidFile == "" && bound && !s.holdsLane(g) {
+			return process.Identity{}, false
+		}
+		if main, ok := head(members); ok {
+			return main, true
+		}
+		// A double fork: who was seen has ended, and whom it started is there for the next look.
 	}
-	bound := !s.intercepts || len(g.listens) > 0 // else it may still bind
-	if s.config.ForkingPidFile == "" && bound && !s.holdsLane(g) {
-		return process.Identity{}, false
-	}
+	return process.Identity{}, false
+}
+
+// head is the oldest of the members whose parent is none of them.
+func head(members []process.Identity) (oldest process.Identity, ok bool) {
 	pids := make(map[int]bool, len(members))
 	for _, m := range members {
 		pids[m.Pid] = true
 	}
-	var oldest process.Identity
 	for _, m := range members {
-		if parent, err := m.Parent(); err == nil && !pids[parent] && (oldest.Pid == 0 || m.Start < oldest.Start) {
-			oldest = m
+		if parent, err := m.Parent(); err == nil && !pids[parent] && (!ok || m.Start < oldest.Start) {
+			oldest, ok = m, true
 		}
 	}
-	return oldest, oldest.Pid != 0
+	return oldest, ok
 }
 
 func (s *Service) holdsLane(g *generation) bool {

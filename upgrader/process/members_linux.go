@@ -214,9 +214,13 @@ func (m *Members) markedLocked(s stat, torn *bool) bool {
 	if _, ok := m.strangers[id]; ok {
 		return false
 	}
-	b, err := environ(s, s.parent == m.self)
+	orphan := s.parent == m.self
+	b, err := environ(s, orphan)
 	if err != nil || len(b) == 0 { // not ours to read, or it has none: kernel threads, and some programs
-		*torn = *torn || errors.Is(err, ErrGone) && (!m.descends || s.parent == m.self)
+		if err == nil && orphan {
+			m.strangers[id] = struct{}{} // not to be waited for again
+		}
+		*torn = *torn || errors.Is(err, ErrGone) && (!m.descends || orphan)
 		return false
 	}
 	variables := bytes.Split(b, []byte{0})
@@ -229,17 +233,31 @@ func (m *Members) markedLocked(s stat, torn *bool) bool {
 	return true
 }
 
-// environ is the environment that the process was started with. While it is being executed it seems to have none:
-// of an orphan, who may be nobody's descendant but a member, that is asked again for a while.
+// How long, and how often, an orphan that seems to have no environment is looked at.
+const (
+	executingFor   = 300 * time.Millisecond
+	executingPause = 100 * time.Microsecond
+)
+
+// environ is the environment that the process was started with. While it is being executed it seems to have none, and
+// from then on until it runs who started it may have ended: an orphan, who may be nobody's descendant but a member, is
+// asked again, on a busy machine for long.
 func environ(s stat, orphan bool) (b []byte, err error) {
-	for range 10 {
+	for until := time.Now().Add(executingFor); ; time.Sleep(executingPause) {
 		b, err = os.ReadFile("/proc/" + strconv.Itoa(s.Pid) + "/environ")
 		if err = gone(err); err != nil || len(b) > 0 || !orphan {
 			return b, err
 		}
-		time.Sleep(100 * time.Microsecond)
+		now, err := readStat(s.Pid)
+		switch {
+		case err != nil:
+			return nil, err
+		case now.Identity != s.Identity || now.zombie || now.leaving:
+			return nil, ErrGone
+		case time.Now().After(until):
+			return nil, nil
+		}
 	}
-	return b, err
 }
 
 // rememberLocked keeps what the next look needs: the members, the founders whose group or session has somebody in
