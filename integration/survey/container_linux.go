@@ -112,6 +112,9 @@ func (e *engine) row(ctx context.Context, o options, s server, name string, r *R
 	if err != nil {
 		r.Error = fmt.Sprintf("%v\nthe log ends:\n%s", err, lastBytes(c.log(), 6000))
 	}
+	if o.Keep {
+		_ = os.WriteFile(filepath.Join(p.dir, "log"), []byte(c.log()), 0o644) // a help to whoever looks for something
+	}
 }
 
 // container is an upgrader in one.

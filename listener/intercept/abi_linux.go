@@ -77,14 +77,19 @@ func buffer(n uint16) []byte {
 }
 
 func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
+	_, err := ioctlValue(fd, request, arg)
+	return err
+}
+
+func ioctlValue(fd int, request uintptr, arg unsafe.Pointer) (int, error) {
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
+		value, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
 		switch errno {
 		case 0:
-			return nil
+			return int(value), nil
 		case unix.EINTR: // the runtime's own preemption signals interrupt RECV
 		default:
-			return errno
+			return 0, errno
 		}
 	}
 }
@@ -109,6 +114,7 @@ func valid(fd int, id uint64) bool {
 type answer struct {
 	proceed bool       // the kernel does the call itself
 	errno   unix.Errno // else this, 0 for success
+	value   int        // of success
 }
 
 var (
@@ -126,6 +132,7 @@ func send(fd int, size uint16, id uint64, a answer) error {
 	if a.proceed {
 		binary.NativeEndian.PutUint32(buf[20:], unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE)
 	} else {
+		binary.NativeEndian.PutUint64(buf[8:], uint64(a.value))
 		binary.NativeEndian.PutUint32(buf[16:], uint32(-int32(a.errno)))
 	}
 	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&buf[0]))
@@ -149,12 +156,14 @@ func inject(fd int, id uint64, src, target int, cloexec bool) error {
 	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 }
 
-// answerWith is the answer of a call that makes a descriptor: our src under a number that is free in the task
-// (SECCOMP_ADDFD_FLAG_SEND, Linux 5.14).
-func answerWith(fd int, id uint64, src int, cloexec bool) error {
-	a := addfd{id: id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, src: uint32(src)}
+// give puts our descriptor src under a number that is free in the task, and returns it. It is not sent as the answer at
+// once (SECCOMP_ADDFD_FLAG_SEND, Linux 5.14): when a signal interrupts us at that, as the runtime's own do, the kernel
+// takes the descriptor back and lets the call return 0. A task that is interrupted before the answer has the number for
+// nothing.
+func give(fd int, id uint64, src int, cloexec bool) (int, error) {
+	a := addfd{id: id, src: uint32(src)}
 	if cloexec {
 		a.newFlags = unix.O_CLOEXEC
 	}
-	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	return ioctlValue(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 }

@@ -32,12 +32,20 @@ func (r *run) keep(n notification) bool {
 		return false
 	}
 	set := os.NewFile(uintptr(fd), "epoll")
+	a := answer{}
 	err = control(r.notify, func(notify int) error {
-		return control(set, func(fd int) error { return answerWith(notify, n.id, fd, flags&unix.EPOLL_CLOEXEC != 0) })
+		return control(set, func(fd int) (err error) {
+			a.value, err = give(notify, n.id, fd, flags&unix.EPOLL_CLOEXEC != 0)
+			return err
+		})
 	})
 	if err != nil { // the kernel makes one of its own, or says why not
 		_ = set.Close() // as below
 		return false
+	}
+	if control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) }) != nil { // it will ask again, or is gone
+		_ = set.Close() // as below
+		return true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -31,6 +31,7 @@ var roles = map[string]func(in *bufio.Scanner, args []string) error{
 	"fork":       roleFork,
 	"inherited":  roleInherited,
 	"epoll":      roleEpoll,
+	"epolls":     roleEpolls,
 	"options":    roleOptions,
 	"two":        roleTwo,
 	"others":     roleOthers,

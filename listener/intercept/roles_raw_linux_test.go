@@ -3,6 +3,7 @@ package intercept
 import (
 	"bufio"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -140,5 +141,31 @@ func roleOptions(in *bufio.Scanner, args []string) error {
 		}
 	}
 	say("ready %d", inodeOf(fd))
+	return nil
+}
+
+// roleEpolls makes sets again and again; each has to be one.
+func roleEpolls(_ *bufio.Scanner, args []string) error {
+	watched, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	rounds, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for n := range rounds {
+		set, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		if err := unix.EpollCtl(set, unix.EPOLL_CTL_ADD, watched, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			return fmt.Errorf("set %d is number %d: %w", n, set, err)
+		}
+		if err := unix.Close(set); err != nil {
+			return err
+		}
+	}
+	say("ready")
 	return nil
 }

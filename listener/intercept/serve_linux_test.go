@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -236,6 +237,32 @@ func TestEpollBeforeBind(t *testing.T) {
 		}
 		g.expect("ready")
 		dial(t, "tcp4", addr, "epoll tells")
+		g.finish()
+	})
+}
+
+// TestEpollSetsUnderSignals: whoever answers is interrupted all the time, as by the runtime's own signals.
+func TestEpollSetsUnderSignals(t *testing.T) {
+	inMode(t, modes[1].guestOptions, func(t *testing.T, o guestOptions, h *lanes) {
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, unix.SIGURG)
+		defer signal.Stop(heard)
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		defer all.Wait()
+		defer close(stop)
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = unix.Kill(os.Getpid(), unix.SIGURG) // it is ourselves
+				}
+			}
+		})
+		g := startGuest(t, o, "epolls", "2000")
+		g.expect("ready")
 		g.finish()
 	})
 }
