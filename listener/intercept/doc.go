@@ -32,7 +32,7 @@
 //   - A socket that another process got by fork before its bind keeps the unbound one there.
 //   - Where pidfd_getfd(2) is forbidden (most containers), options other than IPV6_V6ONLY and SO_REUSEPORT that were
 //     set before bind are lost. O_NONBLOCK and O_CLOEXEC are not. Epoll sets are made by us there, so that registrations
-//     from before bind can be moved to the lane (Linux 5.14); one that cannot be moved refuses the bind.
+//     from before bind can be moved to the lane; one that cannot be moved refuses the bind.
 //   - A guest that itself wants a seccomp listener gets EBUSY (one per chain of filters).
 //   - While nobody holds the notify descriptor, notified calls fail with ENOSYS: hand it on.
 package intercept

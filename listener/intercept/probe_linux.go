@@ -72,7 +72,7 @@ func Probe(pid int) []Check {
 	return append(checks,
 		check("pidfd_getfd", false, tryPidfdGetfd(pid),
 			"A lane gets all the options that the server had set on its socket, and its epoll registrations.",
-			"Of the options that a server sets before bind, a lane gets IPV6_V6ONLY and SO_REUSEPORT only; epoll sets are made by us, so that registrations from before bind go to the lane too (Linux 5.14)."),
+			"Of the options that a server sets before bind, a lane gets IPV6_V6ONLY and SO_REUSEPORT only; epoll sets are made by us, so that registrations from before bind go to the lane too."),
 		check("process_vm_readv", false, tryReadv(pid),
 			"The addresses that servers bind are read in one call.",
 			"The addresses that servers bind are read from /proc/PID/mem; nothing is lost."),
