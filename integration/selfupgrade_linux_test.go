@@ -213,7 +213,7 @@ func listening(t *testing.T, address string) map[string]bool {
 		t.Fatal(err)
 	}
 	found := map[string]bool{}
-	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+	for _, table := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		text, err := os.ReadFile(table)
 		if err != nil {
 			continue // no IPv6

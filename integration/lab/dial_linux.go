@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,17 +34,16 @@ func DialIn(pid int) func(ctx context.Context, network, address string) (net.Con
 		select {
 		case wanted <- d: // to a thread that is there
 		default:
-			go dialFrom(pid, d, wanted)
+			elsewhere(func() { dialFrom(pid, d, wanted) })
 		}
 		r := <-d.result
 		return r.conn, r.err
 	}
 }
 
-// dialFrom serves first, and whatever is wanted soon after. Its thread ends with it: it never comes back to our network,
-// so there is nothing that could fail to.
+// dialFrom serves first, and whatever is wanted soon after, on a thread that is elsewhere. That one never comes back to our
+// network, so there is nothing that could fail to.
 func dialFrom(pid int, first dial, wanted <-chan dial) {
-	runtime.LockOSThread()
 	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err == nil {
 		err = errors.Join(unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET), theirs.Close())

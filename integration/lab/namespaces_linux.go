@@ -20,14 +20,31 @@ const variable = "LAB_NAMESPACES"
 // of them, else 0.
 func Allowed(namespaces uintptr) uintptr {
 	refused := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is elsewhere, and ends with its goroutine
-		refused <- unix.Unshare(int(namespaces))
-	}()
+	elsewhere(func() { refused <- unix.Unshare(int(namespaces)) })
 	if <-refused != nil {
 		return 0
 	}
 	return namespaces
+}
+
+// elsewhere starts f on a thread that goes to other namespaces, and ends with it. It is never the main one: that cannot
+// end, and /proc/self shows it for all.
+func elsewhere(f func()) {
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return
+		}
+		started := make(chan struct{})
+		go func() { // on another one, while this one is locked
+			runtime.LockOSThread()
+			close(started)
+			f()
+		}()
+		<-started
+		runtime.UnlockOSThread()
+	}()
 }
 
 // Command runs this program again in new namespaces (0: none). The first thing
