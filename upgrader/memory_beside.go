@@ -15,6 +15,7 @@ import (
 // snapshot is complete: the calls by which it would reach the segment wait
 // (intercept.Reach), and it has no lease.
 type passage struct {
+	running chan struct{} // closed when the generation has been executed, or will not be
 	hurry   chan struct{} // closed when somebody waits
 	once    sync.Once
 	settled chan struct{} // closed when err stands
@@ -27,7 +28,14 @@ type passage struct {
 var errShut = errors.New("the generation is gone")
 
 func newPassage() *passage {
-	return &passage{hurry: make(chan struct{}), settled: make(chan struct{})}
+	return &passage{running: make(chan struct{}), hurry: make(chan struct{}), settled: make(chan struct{})}
+}
+
+// launched says that the generation runs, or will not.
+func (p *passage) launched() {
+	if p != nil {
+		close(p.running)
+	}
 }
 
 // wait returns when the generation may reach the segment, or never will: then
@@ -131,10 +139,15 @@ func (e *errands) onlyCopy(m *memory) bool {
 }
 
 // secondBeside has the second phase run while g starts, which has the lease,
-// and may reach the segment, when it is over.
+// and may reach the segment, when it is over. It begins when g has been
+// executed: a fork and a large copy in one process are slow together.
 func (s *Service) secondBeside(m *memory, g *generation, c *copying) *passage {
 	p := newPassage()
 	s.spawn(func() {
+		select {
+		case <-p.running:
+		case <-p.hurry:
+		}
 		began, before := time.Now(), c.taking.Copied()
 		err := c.taking.SecondBeside(s.run, p.hurry)
 		shut := p.settle(err, func() error { return m.segment.Lease(g.number, 0) })

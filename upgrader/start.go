@@ -87,6 +87,7 @@ func (s *Service) start(g *generation) {
 			return
 		}
 		l, err := s.launch(g, ahead, filter, p)
+		p.launched()
 		if errors.Is(err, launch.ErrFilter) && s.config.Intercept != InterceptOn {
 			reason := err
 			s.tell(func() { s.withoutFilter(g, reason) })
