@@ -26,7 +26,7 @@ func TestMemoryFirstAct(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.RemoveAll(backups) }) // what is left is the system's to clean
-			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", "size=64M", 1), "--backup-dir", backups, "--backup-keep", "1")
+			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", fmt.Sprintf("size=%dM", amount("INTEGRATION_MEMORY_FIRST_MIB", 64)), 1), "--backup-dir", backups, "--backup-keep", "1")
 			if now := u.status().Segment; now.SecondPhase != "beside" {
 				t.Skip(now.SecondPhaseWhy)
 			}
