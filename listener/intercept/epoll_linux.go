@@ -43,7 +43,7 @@ func (r *run) keep(n notification) bool {
 		_ = set.Close() // as below
 		return false
 	}
-	if control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) }) != nil { // it will ask again, or is gone
+	if r.reply(n, a) != nil { // it will ask again, or is gone
 		_ = set.Close() // as below
 		return true
 	}

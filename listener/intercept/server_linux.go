@@ -202,7 +202,7 @@ func (r *run) handle(n notification) {
 		if r.server.Reach != nil {
 			a = answerTo(r.server.Reach(), &Event{})
 		}
-		_ = control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) }) // the guest may be gone
+		_ = r.reply(n, a) // the guest may be gone
 		return
 	}
 	if (n.nr == unix.SYS_EPOLL_CREATE1 || sysEpollCreate != 0 && n.nr == sysEpollCreate) && r.keep(n) {
@@ -238,7 +238,7 @@ func (r *run) handle(n notification) {
 			a = r.setsockopt(t, n, &e)
 		}
 	}
-	err = control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) })
+	err = r.reply(n, a)
 	if heard != nil {
 		heard(err)
 	}
@@ -248,6 +248,11 @@ func (r *run) handle(n notification) {
 	if e.Call != "" && (e.Call != "setsockopt" || e.Outcome == Ignored) {
 		r.server.Observe(e)
 	}
+}
+
+// reply gives the task its answer; see send.
+func (r *run) reply(n notification, a answer) error {
+	return control(r.notify, func(fd int) error { return send(fd, r.sizes.resp, n.id, a) })
 }
 
 // waiting tells whether the task still waits for its answer.
