@@ -34,7 +34,7 @@ func DialIn(pid int) func(ctx context.Context, network, address string) (net.Con
 		select {
 		case wanted <- d: // to a thread that is there
 		default:
-			elsewhere(func() { dialFrom(pid, d, wanted) })
+			go elsewhere(func() { dialFrom(pid, d, wanted) })
 		}
 		r := <-d.result
 		return r.conn, r.err

@@ -19,32 +19,29 @@ const variable = "LAB_NAMESPACES"
 // Allowed gives namespaces (CLONE_NEW flags) back if this process may make all
 // of them, else 0.
 func Allowed(namespaces uintptr) uintptr {
-	refused := make(chan error)
-	elsewhere(func() { refused <- unix.Unshare(int(namespaces)) })
-	if <-refused != nil {
+	var refused error
+	elsewhere(func() { refused = unix.Unshare(int(namespaces)) })
+	if refused != nil {
 		return 0
 	}
 	return namespaces
 }
 
-// elsewhere starts f on a thread that goes to other namespaces, and ends with it. It is never the main one: that cannot
+// elsewhere runs f on a thread that may go to other namespaces, and ends with it. It is never the main one: that cannot
 // end, and /proc/self shows it for all.
 func elsewhere(f func()) {
+	ended := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // and never unlocked
-		if unix.Gettid() != unix.Getpid() {
-			f()
+		defer close(ended)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // while it is locked, another goroutine gets another one
+			elsewhere(f)
+			runtime.UnlockOSThread()
 			return
 		}
-		started := make(chan struct{})
-		go func() { // on another one, while this one is locked
-			runtime.LockOSThread()
-			close(started)
-			f()
-		}()
-		<-started
-		runtime.UnlockOSThread()
+		f() // no unlock: the thread ends
 	}()
+	<-ended
 }
 
 // Command runs this program again in new namespaces (0: none). The first thing
