@@ -408,14 +408,8 @@ func (s *Service) daemon(g *generation) (process.Identity, bool) {
 			}
 			continue
 		}
-		if path := s.config.ForkingPidFile; path != "" {
-			if pid, err := readPid(path); err == nil {
-				for _, m := range members {
-					if m.Pid == pid {
-						return m, true
-					}
-				}
-			}
+		if main, ok := s.named(members); ok {
+			return main, true
 		}
 		bound := !s.intercepts || len(g.listens) > 0 // else it may still bind
 		if s.config.ForkingPidFile == "" && bound && !s.holdsLane(g) {
@@ -425,6 +419,24 @@ func (s *Service) daemon(g *generation) (process.Identity, bool) {
 			return main, true
 		}
 		// A double fork: who was seen has ended, and whom it started is there for the next look.
+	}
+	return process.Identity{}, false
+}
+
+// named is the member that the pid file names.
+func (s *Service) named(members []process.Identity) (process.Identity, bool) {
+	path := s.config.ForkingPidFile
+	if path == "" {
+		return process.Identity{}, false
+	}
+	pid, err := readPid(path)
+	if err != nil {
+		return process.Identity{}, false
+	}
+	for _, m := range members {
+		if m.Pid == pid {
+			return m, true
+		}
 	}
 	return process.Identity{}, false
 }
