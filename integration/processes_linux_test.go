@@ -113,10 +113,10 @@ func sockets(open map[int]string) int {
 	return n
 }
 
-// killAll ends processes that a failed test left. Only descendants of the test
-// process are ever given to it.
-func killAll(left []process) {
-	for _, p := range left {
+// killAll ends processes. Only descendants of the test process are ever given
+// to it.
+func killAll(all []process) {
+	for _, p := range all {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may be gone already
 	}
 }

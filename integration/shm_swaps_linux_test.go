@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -51,7 +50,7 @@ func TestMemorySwaps(t *testing.T) {
 // killer kills somebody in the middle of swaps.
 type killer struct {
 	w         *writers
-	upgraders bool           // one of them, too
+	upgraders bool           // one of them, too, alone or with its servers
 	killed    map[string]int // how many of whom
 }
 
@@ -63,21 +62,28 @@ func (k *killer) swap(u *upgrader, after time.Duration) *upgrader {
 		u.t.Fatalf("restart exited %d: %s", code, stderr)
 	}
 	time.Sleep(after) // any time is right
-	if k.upgraders && rand.IntN(2) == 0 {
-		k.killed["upgrader"]++
-		k.w.excused.Store(true)
-		u.kill()
-		u = u.again()
+	whom := "server"
+	if k.upgraders {
+		whom = []string{"server", "upgrader", "both"}[rand.IntN(3)]
+	}
+	k.killed[whom]++
+	if whom == "server" {
+		if servers := descendants(u.pid()); len(servers) > 0 {
+			killAll(servers[rand.IntN(len(servers)):][:1])
+		}
 		k.awaitServing(u)
-		k.w.excused.Store(false)
 		return u
 	}
-	if servers := descendants(u.pid()); len(servers) > 0 {
-		p := servers[rand.IntN(len(servers))]
-		k.killed["server"]++
-		_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may be gone already
+	k.w.excused.Store(true)
+	var servers []process
+	if whom == "both" {
+		servers = descendants(u.pid())
 	}
+	u.kill()
+	killAll(servers)
+	u = u.again()
 	k.awaitServing(u)
+	k.w.excused.Store(false)
 	return u
 }
 
