@@ -10,7 +10,8 @@ import (
 
 // A successor that writes over the segment as its first act, whoever has the
 // lease, is rolled back, and nothing of it is in the snapshot: it starts while
-// that is still being completed, and waits where it would reach the memory.
+// that is still being completed, and waits where it would reach the memory. The
+// ledger lies where the copy comes to last.
 func TestMemoryFirstAct(t *testing.T) {
 	grab := newScratch(t, 0).path("grab")
 	if out, err := exec.Command("cc", "-static", "-O1", "-o", grab, "testdata/grab.c").CombinedOutput(); err != nil {
@@ -26,7 +27,8 @@ func TestMemoryFirstAct(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.RemoveAll(backups) }) // what is left is the system's to clean
-			u, s, a := onLedger(t, strings.Replace(shm, "size=1M", fmt.Sprintf("size=%dM", amount("INTEGRATION_MEMORY_FIRST_MIB", 64)), 1), "--backup-dir", backups, "--backup-keep", "1")
+			const own = "-at-end"
+			u, s, a := onLedgerWith(t, own, strings.Replace(shm, "size=1M", fmt.Sprintf("size=%dM", amount("INTEGRATION_MEMORY_FIRST_MIB", 64)), 1), "--backup-dir", backups, "--backup-keep", "1")
 			if now := u.status().Segment; now.SecondPhase != "beside" {
 				t.Skip(now.SecondPhaseWhy)
 			}
@@ -42,7 +44,7 @@ func TestMemoryFirstAct(t *testing.T) {
 				if after.Found != "saved" {
 					t.Errorf("the predecessor's own found the segment %s", after.Found)
 				}
-				s.ledger(t, "")
+				s.ledger(t, own)
 				u.swap()
 				sameRecords(t, "a sound successor", before, ledgerOf(t, a))
 			}

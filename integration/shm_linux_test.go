@@ -32,10 +32,16 @@ type ledgerState struct {
 // those of the upgrader.
 func onLedger(t *testing.T, shm string, flags ...string) (*upgrader, *scratch, string) {
 	t.Helper()
+	return onLedgerWith(t, "", shm, flags...)
+}
+
+// onLedgerWith is onLedger, whose ledger has flags of its own.
+func onLedgerWith(t *testing.T, own, shm string, flags ...string) (*upgrader, *scratch, string) {
+	t.Helper()
 	s := newScratch(t, 0)
 	a := address(t)
 	all := append([]string{"--listen", a, "--settle", "5ms", "--shm", shm, "--backup-dir", s.path("snapshots")}, flags...)
-	s.ledger(t, "")
+	s.ledger(t, own)
 	u := start(t, options{scratch: s, flags: all, command: []string{s.path("server")}})
 	u.awaitServing()
 	return u, s, a

@@ -1,5 +1,5 @@
-/* A successor that writes over the segment as its first act, whoever has the lease, and dies. It is in C, and linked
- * statically, to be there sooner than anything else could. */
+/* A successor that writes over the end of the segment as its first act, whoever has the lease, and dies: a copy comes
+ * there last. It is in C, and linked statically, to be there sooner than anything else could. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <sys/shm.h>
 
 int main(void) {
-    long size = atol(getenv("UPGRADER_SHM_SIZE")), at;
+    long size = atol(getenv("UPGRADER_SHM_SIZE")), end = 1 << 17;
     const char *path = getenv("UPGRADER_SHM_PATH"), *id = strstr(path, ",id=");
     char *memory = id != NULL ? shmat(atoi(id + 4), NULL, 0)
                               : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, open(path, O_RDWR), 0);
@@ -16,8 +16,7 @@ int main(void) {
         perror("grab");
         return 4;
     }
-    for (at = size - 4096; at >= 0; at -= 4096) memory[at] ^= 1; /* a copy comes from the other end */
-    memset(memory, 0xa5, 1 << 17);
+    memset(memory + size - end, 0xa5, end);
     fputs("grabbed\n", stderr);
     return 3;
 }

@@ -38,6 +38,7 @@ func main() {
 	migrate := f.Bool("migrate", false, "bring the segment into the schema that the environment names")
 	failing := f.String("failing", "", "with -migrate: write, then fail in this `TURN`")
 	check := f.Bool("check", false, "tell by the exit status whether the segment is sound")
+	atEnd := f.Bool("at-end", false, "lie at the end of the segment, not at its beginning")
 	hold := f.String("hold", "", "map `FILE` until TERM comes")
 	_ = f.Parse(os.Args[1:]) // exits by itself
 	if *hold != "" {
@@ -46,7 +47,11 @@ func main() {
 	}
 	bridge, err := shmbridge.Attach()
 	fail(err)
-	l := ledger.New(bridge.Bytes())
+	memory := bridge.Bytes()
+	if *atEnd {
+		memory = memory[(len(memory)-ledger.Size)&^7:]
+	}
+	l := ledger.New(memory)
 	if *check {
 		fail(l.Check())
 		return
