@@ -15,9 +15,10 @@ import (
 // snapshot is complete: the calls by which it would reach the segment wait
 // (intercept.Reach), and it has no lease.
 type passage struct {
-	running chan struct{} // closed when the generation has been executed, or will not be
-	hurry   chan struct{} // closed when somebody waits
-	once    sync.Once
+	due     chan struct{} // closed by begin: the second phase is to begin
+	hurry   chan struct{} // closed by hasten: somebody waits, and all processors are to do it
+	begin   func()
+	hasten  func()
 	settled chan struct{} // closed when err stands
 
 	mu   sync.Mutex
@@ -28,13 +29,21 @@ type passage struct {
 var errShut = errors.New("the generation is gone")
 
 func newPassage() *passage {
-	return &passage{running: make(chan struct{}), hurry: make(chan struct{}), settled: make(chan struct{})}
+	p := &passage{due: make(chan struct{}), hurry: make(chan struct{}), settled: make(chan struct{})}
+	p.begin = sync.OnceFunc(func() { close(p.due) })
+	p.hasten = sync.OnceFunc(func() { close(p.hurry) })
+	return p
 }
+
+// headStart is how long a generation that was executed has the processors to
+// itself, if it does not reach for the segment: reading a large one beside it
+// would make its start longer.
+const headStart = 50 * time.Millisecond
 
 // launched says that the generation runs, or will not.
 func (p *passage) launched() {
 	if p != nil {
-		close(p.running)
+		time.AfterFunc(headStart, p.begin)
 	}
 }
 
@@ -44,7 +53,7 @@ func (p *passage) wait() error {
 	if p == nil {
 		return nil
 	}
-	p.once.Do(func() { close(p.hurry) })
+	p.hasten()
 	<-p.settled
 	return p.err
 }
@@ -139,13 +148,13 @@ func (e *errands) onlyCopy(m *memory) bool {
 }
 
 // secondBeside has the second phase run while g starts, which has the lease,
-// and may reach the segment, when it is over. It begins when g has been
-// executed: a fork and a large copy in one process are slow together.
+// and may reach the segment, when it is over. It begins when g reaches for the
+// segment, is ready, or has had its headStart.
 func (s *Service) secondBeside(m *memory, g *generation, c *copying) *passage {
 	p := newPassage()
 	s.spawn(func() {
 		select {
-		case <-p.running:
+		case <-p.due:
 		case <-p.hurry:
 		}
 		began, before := time.Now(), c.taking.Copied()
@@ -171,8 +180,15 @@ func (s *Service) secondBeside(m *memory, g *generation, c *copying) *passage {
 }
 
 // tooEarly reports whether g, which is ready, may not reach the segment yet: it
-// is ready once it may.
+// is ready once it may. Behind a proxy clients wait for that.
 func (s *Service) tooEarly(g *generation) bool {
 	g.early = g.passage.closed()
+	switch {
+	case !g.early:
+	case len(s.proxies.all) > 0:
+		g.passage.hasten()
+	default:
+		g.passage.begin()
+	}
 	return g.early
 }

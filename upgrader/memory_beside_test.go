@@ -5,7 +5,62 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
+
+// closed reports whether a channel is.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// A generation that does not reach for the segment is left alone at first.
+func TestPassageHeadStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPassage()
+		p.launched()
+		time.Sleep(headStart - 1)
+		synctest.Wait()
+		if closed(p.due) {
+			t.Error("the second phase begins before the head start is over")
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if !closed(p.due) || closed(p.hurry) {
+			t.Errorf("after it the second phase begins: %v, in a hurry: %v", closed(p.due), closed(p.hurry))
+		}
+		p.begin() // again
+		(*passage)(nil).launched()
+	})
+}
+
+// Who is ready before the snapshot is complete waits for it; so do the clients
+// of proxies, and then it is made in a hurry.
+func TestTooEarly(t *testing.T) {
+	for name, c := range map[string]struct {
+		proxies []*proxied
+		hurry   bool
+	}{"listening": {}, "behind a proxy": {proxies: make([]*proxied, 1), hurry: true}} {
+		t.Run(name, func(t *testing.T) {
+			s, g := &Service{}, &generation{passage: newPassage()}
+			s.proxies.all = c.proxies
+			if !s.tooEarly(g) || !g.early {
+				t.Error("it is not too early")
+			}
+			if closed(g.passage.due) == c.hurry || closed(g.passage.hurry) != c.hurry {
+				t.Errorf("the second phase begins: %v, in a hurry: %v", closed(g.passage.due), closed(g.passage.hurry))
+			}
+			if err := g.passage.settle(nil, func() error { return nil }); err != nil || s.tooEarly(g) || g.early {
+				t.Errorf("it is too early when the snapshot is complete, %v", err)
+			}
+		})
+	}
+}
 
 // settled waits in n goroutines and returns what they got, once settle was called.
 func settled(p *passage, n int, settle func()) []error {
