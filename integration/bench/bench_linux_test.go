@@ -75,7 +75,7 @@ func rows() map[string][]string {
 		"calls":      timedCalls(),
 		"proxy":      proxies(),
 		"deploy":     deployments(),
-		"segment":    append(segmentCopies(), stopThenStart, withShm),
+		"segment":    append(segmentCopies(), segmentSwaps()...),
 	}
 }
 

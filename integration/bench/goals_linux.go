@@ -85,13 +85,9 @@ func (p *page) goals() []goal {
 
 // lossless is the goal that nothing failed.
 func (p *page) lossless(scenario, who string) goal {
-	failed, asked := 0.0, 0.0
-	for _, mode := range modes() {
-		failed += p.samples.get("%s/%s/%s/failed", scenario, who, mode).sum()
-		asked += p.samples.get("%s/%s/%s/requests", scenario, who, mode).sum()
-	}
+	failed, asked := p.counts(scenario, who)
 	return goal{
-		what: who + ": failed requests during swaps", limit: "must 0", figure: fmt.Sprintf("%.0f of %.0f", failed, asked),
+		what: who + ": failed requests during swaps", limit: "must 0", figure: p.failed(scenario, who),
 		met: failed == 0, measured: asked > 0,
 	}
 }

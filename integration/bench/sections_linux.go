@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"strings"
+
+	"github.com/upgrader/upgrader/integration/load"
 )
 
 func goVersion() string { return runtime.Version() }
@@ -75,14 +78,33 @@ func (p *page) swaps() section {
 		a.Rate, a.WarmUp, number(p.ownStart(listens), 1), number(p.ownStart(wrappedNginx), 1), number(p.ownStop(), 1), settle), t}
 }
 
-// failed counts requests of both modes.
+// failed tells how many requests of both modes failed, and how.
 func (p *page) failed(scenario, who string) string {
-	failed, asked := 0.0, 0.0
+	failed, asked := p.counts(scenario, who)
+	text := fmt.Sprintf("%.0f of %.0f", failed, asked)
+	var classes []string
+	for _, o := range load.Failures() {
+		n := 0.0
+		for _, mode := range modes() {
+			n += p.samples.get("%s/%s/%s/%s", scenario, who, mode, o).sum()
+		}
+		if n > 0 {
+			classes = append(classes, fmt.Sprintf("%s %.0f", o, n))
+		}
+	}
+	if len(classes) > 0 {
+		text += " (" + strings.Join(classes, ", ") + ")"
+	}
+	return text
+}
+
+// counts are those requests of a scenario that failed, and all.
+func (p *page) counts(scenario, who string) (failed, asked float64) {
 	for _, mode := range modes() {
 		failed += p.samples.get("%s/%s/%s/failed", scenario, who, mode).sum()
 		asked += p.samples.get("%s/%s/%s/requests", scenario, who, mode).sum()
 	}
-	return fmt.Sprintf("%.0f of %.0f", failed, asked)
+	return failed, asked
 }
 
 func (p *page) exclusive() section {

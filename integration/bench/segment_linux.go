@@ -22,6 +22,7 @@ const (
 	fullCopy  = "a full copy into a reused target"
 	second    = "second phase, 1 % changed"
 	withShm   = "upgrader --shm --settle 0"
+	mapsFirst = "upgrader --shm --settle 0, the server maps it first of all"
 )
 
 func segmentCopies() []string { return []string{memcpyAll, memcpyOne, copyCp, fullCopy, second} }
@@ -146,19 +147,24 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// swapSegments measures what a segment adds to a swap: the guest leaves it
-// alone, so that its own stop and start are those without one.
+// swapSegments measures what a segment adds to a swap, beside the same without
+// one: a guest leaves it alone, so that its own stop and start are those without
+// one; another writes to it before it does anything else.
 func (b *bench) swapSegments(dir string) error {
 	warm := []string{"-warm-up", b.Amounts.WarmUp.String()}
 	alone := b.bareGuest(warm...)
 	alone.name = stopThenStart
-	shared := b.listening([]string{
-		"--settle", "0", "--backup-dir", filepath.Join(dir, "backups"),
-		"--shm", fmt.Sprintf("file:%s/shared,size=%d", dir, b.Amounts.SegmentSize),
-	}, warm...)
-	shared.name = withShm
-	return b.swapInTurns("segment", []*swapper{
-		{recipe: alone, swap: stopAndStart("segment")},
-		{recipe: shared, swap: func(b *bench, s *server) error { return b.restart("segment/"+withShm, s) }},
-	}, b.Amounts.SegmentSwaps, 1)
+	swappers := []*swapper{{recipe: alone, swap: stopAndStart("segment")}}
+	add := func(name string, flags []string, own ...string) {
+		r := b.listening(append([]string{"--settle", "0"}, flags...), append(own, warm...)...)
+		r.name = name
+		swappers = append(swappers, &swapper{recipe: r, swap: func(b *bench, s *server) error { return b.restart("segment/"+name, s) }})
+	}
+	add(exclusiveBare, []string{"--strategy", "exclusive"})
+	shared := func(file string) []string {
+		return []string{"--backup-dir", file + ".backups", "--shm", fmt.Sprintf("file:%s,size=%d", file, b.Amounts.SegmentSize)}
+	}
+	add(withShm, shared(dir+"/left"))
+	add(mapsFirst, shared(dir+"/mapped"), "-map", dir+"/mapped")
+	return b.swapInTurns("segment", swappers, b.Amounts.SegmentSwaps, 1)
 }

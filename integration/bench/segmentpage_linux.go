@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+
+	"github.com/upgrader/upgrader/integration/load"
 )
 
 func workers() int { return runtime.GOMAXPROCS(0) }
@@ -19,6 +21,9 @@ func copyBy(workers int, to, from []byte) {
 	all.Wait()
 }
 
+// segmentSwaps are those who are swapped.
+func segmentSwaps() []string { return []string{stopThenStart, exclusiveBare, withShm, mapsFirst} }
+
 // segment is the section of the scenario of this name.
 func (p *page) segment() section {
 	a := p.options.amounts
@@ -27,11 +32,11 @@ func (p *page) segment() section {
 		ms := p.samples.get("segment/%s", who)
 		t.add(who, spread(ms, 1), number(float64(a.SegmentSize)/(1<<30)/ms.median()*1000, 2), number(p.copyRate(who).median(), 2), "", "", "", "", "")
 	}
-	for _, who := range []string{stopThenStart, withShm} {
+	for _, who := range segmentSwaps() {
 		at := func(format string, arguments ...any) series {
 			return p.samples.get("segment/"+who+"/"+format, arguments...)
 		}
-		stop, start, beyond := at("phase stop"), at("phase start"), spread(p.segmentBeyond(), 2)
+		stop, start, beyond := at("phase stop"), at("phase start"), spread(p.segmentBeyond(who), 2)
 		if who == stopThenStart {
 			stop, start, beyond = at("stop"), at("start"), ""
 		}
@@ -39,7 +44,9 @@ func (p *page) segment() section {
 	}
 	return section{"segment", "A large segment", fmt.Sprintf(
 		"Copies of a segment of %d MiB, segment and targets in memory, %d rounds in which all take turns. The second phase is what nobody may write in: it reads all, and copies what changed. "+
-			"Below, swaps of a guest with such a segment, which it leaves alone, under the same load as above: phase start of the upgrader has the second phase in it.",
+			"Below, exclusive swaps of a guest under the same load as above: without a segment, with one that it leaves alone, and with one that it maps and writes to before anything else, "+
+			"which waits for the second phase. With `--settle 0` nobody waits for what the server has in hand: requests that net/http has accepted, but not read, when it is told to quit end in eof, "+
+			"with the upgrader and without it.",
 		a.SegmentSize>>20, a.SegmentRounds), t}
 }
 
@@ -48,10 +55,22 @@ func (p *page) copyRate(who string) series {
 	return p.samples.get("segment/%s", memcpyAll).over(p.samples.get("segment/%s", who))
 }
 
-// segmentBeyond is the gap beyond the server's own stop and start.
-func (p *page) segmentBeyond() series {
+// segmentBeyond is somebody's gap beyond the server's own stop and start.
+func (p *page) segmentBeyond(who string) series {
 	own := p.samples.get("segment/%s/stop", stopThenStart).median() + p.samples.get("segment/%s/start", stopThenStart).median()
-	return p.samples.get("segment/%s/%s/gap", withShm, newMode).less(own)
+	return p.gapOf(who).less(own)
+}
+
+func (p *page) gapOf(who string) series { return p.samples.get("segment/%s/%s/gap", who, newMode) }
+
+// unrefused is the goal that clients may wait, but find nobody never.
+func (p *page) unrefused(scenario, who string) goal {
+	refused := 0.0
+	for _, mode := range modes() {
+		refused += p.samples.get("%s/%s/%s/%s", scenario, who, mode, load.Refused).sum()
+	}
+	_, asked := p.counts(scenario, who)
+	return goal{what: who + ": connections refused", limit: "must 0", figure: fmt.Sprintf("%.0f of %.0f", refused, asked), met: refused == 0, measured: asked > 0}
 }
 
 // segmentGoals are its promises. They are of a whole GiB.
@@ -64,7 +83,9 @@ func (p *page) segmentGoals() []goal {
 	return []goal{
 		atMost("segment: second phase, 1 % changed"+of, "must", 60, "ms", p.samples.get("segment/%s", second)),
 		{what: "segment: full copy into a reused target, of memcpy on all cores" + of, limit: "must ≥ 0.70", figure: spread(rate, 2), met: rate.median() >= 0.7, measured: len(rate) > 0},
-		p.lossless("segment", withShm),
-		atMost("segment: gap of new connections beyond own stop + start"+of, "must", 5, "ms", p.segmentBeyond()),
+		p.unrefused("segment", withShm),
+		p.unrefused("segment", mapsFirst),
+		atMost("segment: gap of new connections beyond own stop + start"+of, "must", 5, "ms", p.segmentBeyond(withShm)),
+		atMost("segment: the same gap, beyond that without a segment"+of, "goal", 5, "ms", p.gapOf(withShm).less(p.gapOf(exclusiveBare).median())),
 	}
 }

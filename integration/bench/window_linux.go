@@ -66,6 +66,9 @@ func (b *bench) window(scenario string, w *swapper) error {
 		at := at + "/" + mode
 		b.samples.add(at+"/requests", float64(r.Requests))
 		b.samples.add(at+"/failed", float64(r.Failed()))
+		for _, o := range load.Failures() {
+			b.samples.add(at+"/"+string(o), float64(r.Outcomes[o]))
+		}
 		b.samples.add(at+"/stale", float64(r.Stale))
 		b.samples.add(at+"/gap", millis(r.LongestGap))
 		if w.all == nil {

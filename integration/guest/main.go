@@ -40,6 +40,7 @@ type options struct {
 	daemonise  bool
 	pidFile    string
 	fork       int
+	mapped     string
 	worker     bool
 
 	say, to string // the messenger: one datagram to a notify socket, then exit
@@ -79,6 +80,7 @@ func main() {
 	f.BoolVar(&o.closeStdin, "close-stdin", false, "close descriptor 0 first, so that the next one gets its number")
 	f.BoolVar(&o.daemonise, "daemonise", false, "serve in a grandchild with its own session; the first process exits 0")
 	f.StringVar(&o.pidFile, "pid-file", "", "write the pid to `FILE` when serving")
+	f.StringVar(&o.mapped, "map", "", "map `FILE` first of all, and write to its first and last byte")
 	f.IntVar(&o.fork, "fork", 0, "serve in so many child processes that share the sockets")
 	f.BoolVar(&o.worker, "worker", false, "what -fork starts")
 	f.StringVar(&o.say, "say", "", "send this `MESSAGE` to the notify socket -to, then exit")
@@ -130,6 +132,11 @@ func run(o options) error {
 	}
 	for i := range o.flood {
 		fmt.Fprintf(os.Stderr, "guest: flood line %d of %d %s\n", i+1, o.flood, strings.Repeat("x", 100))
+	}
+	if o.mapped != "" {
+		if err := mapFile(o.mapped); err != nil {
+			return err
+		}
 	}
 	ctx := context.Background()
 	switch {

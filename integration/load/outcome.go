@@ -22,6 +22,9 @@ const (
 	Other   Outcome = "other"   // anything else
 )
 
+// Failures are all but OK.
+func Failures() []Outcome { return []Outcome{Refused, Reset, EOF, Timeout, Wrong, Other} }
+
 // errWrong is what an answer that cannot be right wraps.
 var errWrong = errors.New("wrong answer")
 
