@@ -24,12 +24,12 @@ func TestPassageHeadStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPassage()
 		p.launched()
-		time.Sleep(headStart - 1)
+		time.Sleep(headStart - time.Millisecond)
 		synctest.Wait()
 		if closed(p.due) {
 			t.Error("the second phase begins before the head start is over")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if !closed(p.due) || closed(p.hurry) {
 			t.Errorf("after it the second phase begins: %v, in a hurry: %v", closed(p.due), closed(p.hurry))
