@@ -40,6 +40,9 @@ func newPassage() *passage {
 // would make its start longer.
 const headStart = 50 * time.Millisecond
 
+// gentle is how long one that is ready lets it be read at the lowest priority.
+const gentle = time.Second
+
 // launched says that the generation runs, or will not.
 func (p *passage) launched() {
 	if p != nil {
@@ -67,13 +70,16 @@ func (p *passage) reach() error {
 }
 
 // closed reports whether the generation may not reach the segment, so far.
-func (p *passage) closed() bool {
+func (p *passage) closed() bool { return p != nil && (p.pending() || p.err != nil) }
+
+// pending reports whether it is still to be decided.
+func (p *passage) pending() bool {
 	if p == nil {
 		return false
 	}
 	select {
 	case <-p.settled:
-		return p.err != nil
+		return false
 	default:
 		return true
 	}
@@ -189,6 +195,7 @@ func (s *Service) tooEarly(g *generation) bool {
 		g.passage.hasten()
 	default:
 		g.passage.begin()
+		time.AfterFunc(gentle, g.passage.hasten)
 	}
 	return g.early
 }

@@ -1,12 +1,15 @@
 package upgrader
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/upgrader/upgrader/upgrader/ready"
 )
 
 // closed reports whether a channel is.
@@ -39,6 +42,31 @@ func TestPassageHeadStart(t *testing.T) {
 	})
 }
 
+// A generation is not late while we keep it from the segment.
+func TestKeptIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := &Service{facts: make(chan func()), run: ctx, swap: &swap{}, inheritance: &inheritance{assuming: true}} // which keeps a failed start from more
+		s.config.Ready.Kind, s.config.ReadyTimeout = ready.Notify, time.Minute
+		g := &generation{recipe: &recipe{}, passage: newPassage(), run: ctx}
+		s.starting = g
+		began := time.Now()
+		s.awaitReady(g)
+		(<-s.facts)()
+		if s.swap.late || !closed(g.passage.hurry) || time.Since(began) != time.Minute {
+			t.Errorf("late: %v, in a hurry: %v, after %v", s.swap.late, closed(g.passage.hurry), time.Since(began))
+		}
+		if err := g.passage.settle(nil, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		(<-s.facts)()
+		if !s.swap.late || time.Since(began) != 2*time.Minute {
+			t.Errorf("late: %v, after %v", s.swap.late, time.Since(began))
+		}
+	})
+}
+
 // Who is ready before the snapshot is complete waits for it; so do the clients
 // of proxies, and then it is made in a hurry.
 func TestTooEarly(t *testing.T) {
@@ -47,17 +75,20 @@ func TestTooEarly(t *testing.T) {
 		hurry   bool
 	}{"listening": {}, "behind a proxy": {proxies: make([]*proxied, 1), hurry: true}} {
 		t.Run(name, func(t *testing.T) {
-			s, g := &Service{}, &generation{passage: newPassage()}
-			s.proxies.all = c.proxies
-			if !s.tooEarly(g) || !g.early {
-				t.Error("it is not too early")
-			}
-			if closed(g.passage.due) == c.hurry || closed(g.passage.hurry) != c.hurry {
-				t.Errorf("the second phase begins: %v, in a hurry: %v", closed(g.passage.due), closed(g.passage.hurry))
-			}
-			if err := g.passage.settle(nil, func() error { return nil }); err != nil || s.tooEarly(g) || g.early {
-				t.Errorf("it is too early when the snapshot is complete, %v", err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				s, g := &Service{}, &generation{passage: newPassage()}
+				s.proxies.all = c.proxies
+				if !s.tooEarly(g) || !g.early {
+					t.Error("it is not too early")
+				}
+				if closed(g.passage.due) == c.hurry || closed(g.passage.hurry) != c.hurry {
+					t.Errorf("the second phase begins: %v, in a hurry: %v", closed(g.passage.due), closed(g.passage.hurry))
+				}
+				<-g.passage.hurry // in the end, in any case
+				if err := g.passage.settle(nil, func() error { return nil }); err != nil || s.tooEarly(g) || g.early {
+					t.Errorf("it is too early when the snapshot is complete, %v", err)
+				}
+			})
 		})
 	}
 }

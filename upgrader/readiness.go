@@ -18,7 +18,8 @@ import (
 const aliveFor = time.Second
 
 // awaitReady watches for what proves that g is ready. Its deadline is part of
-// the start: a generation that is late has failed.
+// the start: a generation that is late has failed. The time in which we keep it
+// from the segment is not its own.
 func (s *Service) awaitReady(g *generation) {
 	ctx, cancel := context.WithCancel(g.run)
 	g.proven = cancel
@@ -26,9 +27,15 @@ func (s *Service) awaitReady(g *generation) {
 	if !g.due.IsZero() {
 		within = time.Until(g.due)
 	}
-	late := time.AfterFunc(within, func() {
+	var late *time.Timer
+	late = time.AfterFunc(within, func() {
 		s.tell(func() {
-			if g == s.starting && g.ready.IsZero() {
+			switch {
+			case g != s.starting, !g.ready.IsZero(), g.run.Err() != nil:
+			case g.passage.pending():
+				g.passage.hasten()
+				late.Reset(s.config.ReadyTimeout)
+			default:
 				s.late()
 				s.startFailed(g, fmt.Errorf("generation %d was not ready within %v", g.number, s.config.ReadyTimeout))
 			}
