@@ -206,7 +206,7 @@ func TestMemoryRefusedSwaps(t *testing.T) {
 		if _, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", key, id)) }) // nobody finds it by the key any more
+		t.Cleanup(func() { _ = os.Remove(bridgeOf(int(key), id)) }) // nobody finds it by the key any more
 		refused(t, u, a, "removed")
 		u.mustCleanShutdown()
 	})

@@ -58,6 +58,11 @@ func (s *scratch) ledger(t *testing.T, flags string, comments ...string) {
 	s.write(t, "server", text+"exec "+ledgerBinary()+" "+flags+"\n", 0o755)
 }
 
+// bridgeOf is where the bridge page of a System V segment lies.
+func bridgeOf(key, id int) string {
+	return fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", key, id)
+}
+
 // segments gives a specification of each kind, that nobody else uses, and
 // removes what is left of it.
 func segments(t *testing.T) map[string]string {
@@ -70,8 +75,8 @@ func segments(t *testing.T) map[string]string {
 			_ = os.Remove("/dev/shm/" + path) // most tests make none
 		}
 		if id, err := unix.SysvShmGet(key, 0, 0); err == nil {
-			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)                               // likewise
-			_ = os.Remove(fmt.Sprintf("/dev/shm/upgrader-sysv-%08x-%d.bridge", key, id)) // likewise
+			_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) // likewise
+			_ = os.Remove(bridgeOf(key, id))               // likewise
 		}
 	})
 	return map[string]string{
