@@ -80,15 +80,10 @@ func (p *page) swaps() section {
 
 // failed tells how many requests of both modes failed, and how.
 func (p *page) failed(scenario, who string) string {
-	failed, asked := p.counts(scenario, who)
-	text := fmt.Sprintf("%.0f of %.0f", failed, asked)
+	text := fmt.Sprintf("%.0f of %.0f", p.total(scenario, who, "failed"), p.total(scenario, who, "requests"))
 	var classes []string
 	for _, o := range load.Failures() {
-		n := 0.0
-		for _, mode := range modes() {
-			n += p.samples.get("%s/%s/%s/%s", scenario, who, mode, o).sum()
-		}
-		if n > 0 {
+		if n := p.total(scenario, who, string(o)); n > 0 {
 			classes = append(classes, fmt.Sprintf("%s %.0f", o, n))
 		}
 	}
@@ -98,13 +93,13 @@ func (p *page) failed(scenario, who string) string {
 	return text
 }
 
-// counts are those requests of a scenario that failed, and all.
-func (p *page) counts(scenario, who string) (failed, asked float64) {
+// total is the sum of a measure over both modes.
+func (p *page) total(scenario, who, measure string) float64 {
+	sum := 0.0
 	for _, mode := range modes() {
-		failed += p.samples.get("%s/%s/%s/failed", scenario, who, mode).sum()
-		asked += p.samples.get("%s/%s/%s/requests", scenario, who, mode).sum()
+		sum += p.samples.get("%s/%s/%s/%s", scenario, who, mode, measure).sum()
 	}
-	return failed, asked
+	return sum
 }
 
 func (p *page) exclusive() section {

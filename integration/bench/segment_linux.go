@@ -158,7 +158,7 @@ func (b *bench) swapSegments(dir string) error {
 	add := func(name string, flags []string, own ...string) {
 		r := b.listening(append([]string{"--settle", "0"}, flags...), append(own, warm...)...)
 		r.name = name
-		swappers = append(swappers, &swapper{recipe: r, swap: func(b *bench, s *server) error { return b.restart("segment/"+name, s) }})
+		swappers = append(swappers, &swapper{recipe: r, swap: phased("segment", name)})
 	}
 	add(exclusiveBare, []string{"--strategy", "exclusive"})
 	shared := func(file string) []string {

@@ -63,13 +63,9 @@ func (p *page) segmentBeyond(who string) series {
 
 func (p *page) gapOf(who string) series { return p.samples.get("segment/%s/%s/gap", who, newMode) }
 
-// unrefused is the goal that clients may wait, but find nobody never.
+// unrefused is the goal that clients may have to wait, but never find nobody.
 func (p *page) unrefused(scenario, who string) goal {
-	refused := 0.0
-	for _, mode := range modes() {
-		refused += p.samples.get("%s/%s/%s/%s", scenario, who, mode, load.Refused).sum()
-	}
-	_, asked := p.counts(scenario, who)
+	refused, asked := p.total(scenario, who, string(load.Refused)), p.total(scenario, who, "requests")
 	return goal{what: who + ": connections refused", limit: "must 0", figure: fmt.Sprintf("%.0f of %.0f", refused, asked), met: refused == 0, measured: asked > 0}
 }
 

@@ -14,6 +14,11 @@ func sends(sig syscall.Signal) func(*bench, *server) error {
 	return func(_ *bench, s *server) error { return s.signal(sig) }
 }
 
+// phased asks by command, for the phases in the verdict.
+func phased(scenario, name string) func(*bench, *server) error {
+	return func(b *bench, s *server) error { return b.restart(scenario+"/"+name, s) }
+}
+
 // measureSwaps swaps the upgrader's servers and its peers' under the same load.
 func measureSwaps(b *bench) error {
 	warm := []string{"-warm-up", b.Amounts.WarmUp.String()}
@@ -40,13 +45,10 @@ func measureExclusive(b *bench) error {
 	alone.name = stopThenStart
 	settling, bold := b.listening([]string{"--strategy", "exclusive"}, warm...), b.listening([]string{"--strategy", "exclusive", "--settle", "0"}, warm...)
 	settling.name, bold.name = exclusive, exclusiveBare
-	phased := func(name string) func(*bench, *server) error {
-		return func(b *bench, s *server) error { return b.restart("exclusive/"+name, s) }
-	}
 	return b.swapInTurns("exclusive", []*swapper{
 		{recipe: alone, swap: stopAndStart("exclusive")},
-		{recipe: settling, swap: phased(exclusive)},
-		{recipe: bold, swap: phased(exclusiveBare)},
+		{recipe: settling, swap: phased("exclusive", exclusive)},
+		{recipe: bold, swap: phased("exclusive", exclusiveBare)},
 	}, b.Amounts.Exclusive, 1)
 }
 
