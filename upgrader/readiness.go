@@ -31,7 +31,7 @@ func (s *Service) awaitReady(g *generation) {
 	late = time.AfterFunc(within, func() {
 		s.tell(func() {
 			switch {
-			case g != s.starting, !g.ready.IsZero(), g.run.Err() != nil:
+			case g != s.starting, !g.ready.IsZero():
 			case g.passage.pending():
 				g.passage.hasten()
 				late.Reset(s.config.ReadyTimeout)
